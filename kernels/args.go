@@ -69,8 +69,10 @@ func (w LinearWeight) Check() error {
 	if w.Round != F32 && w.Round != BF16 {
 		return fmt.Errorf("linear: cannot round to %v", w.Round)
 	}
-	if !w.Mask.IsZero() && (w.Mask.DType != U64 || w.Mask.Rows != out || w.Mask.Cols != MaskWords(in)) {
-		return fmt.Errorf("linear: mask %v, want uint64 (%d, %d)", w.Mask, out, MaskWords(in))
+	if !w.Mask.IsZero() {
+		if err := checkAll("linear", shaped(w.Mask, "mask", U64, out, MaskWords(in))); err != nil {
+			return err
+		}
 	}
 	if w.A.IsZero() != w.B.IsZero() {
 		return fmt.Errorf("linear: adapter has A %v but B %v", w.A, w.B)
