@@ -1,0 +1,189 @@
+package step
+
+import (
+	"fmt"
+	"strings"
+
+	"ressa/kernels"
+	"ressa/trainer/model"
+	"ressa/trainer/objective"
+)
+
+// Flow is one run of a tower within a node: the student's, or that of a variant
+// that a teacher needs. Its tensors stand on edges as "flow/tensor".
+type Flow struct {
+	Name    string
+	Variant model.Variant
+	From    string // the flow of the incoming edges that it reads
+}
+
+// StudentFlow is the name of the flow that has a backward.
+const StudentFlow = "student"
+
+// denseFlow is the vision tower's output for teachers with a dense vision tower.
+const denseFlow = "dense"
+
+// TowerNode runs a tower, or a stage of one, for every flow; the last stage of
+// the language tower also computes the loss.
+type TowerNode struct {
+	Role  string // "vision" or "language", for errors
+	Tower model.Tower
+	Flows []Flow // the student first
+	Loss  *Loss  // nil unless this is the last stage
+	// InputGradient says whether anything upstream is trained.
+	InputGradient bool
+}
+
+// Name implements [Node].
+func (n *TowerNode) Name() string { return n.Role }
+
+// VisionFlows returns what the vision tower computes under an objective.
+func VisionFlows(c objective.Config) []Flow {
+	flows := []Flow{{Name: StudentFlow, Variant: model.Student}}
+	if c.Distils() {
+		for _, t := range c.Teachers {
+			if t.Vision == model.Dense {
+				return append(flows, Flow{Name: denseFlow, Variant: model.Dense})
+			}
+		}
+	}
+	return flows
+}
+
+// LanguageFlows returns what the language tower computes under an objective: the
+// student and every teacher.
+func LanguageFlows(c objective.Config) []Flow {
+	flows := []Flow{{Name: StudentFlow, Variant: model.Student, From: StudentFlow}}
+	if c.Distils() {
+		for _, t := range c.Teachers {
+			from := StudentFlow
+			if t.Vision == model.Dense {
+				from = denseFlow
+			}
+			flows = append(flows, Flow{Name: t.Name, Variant: t.Language, From: from})
+		}
+	}
+	return flows
+}
+
+// towerKept is what a TowerNode keeps between forward and backward.
+type towerKept struct {
+	state model.State
+	loss  *lossKept
+}
+
+// Losses implements [Kept].
+func (k *towerKept) Losses() Losses {
+	if k.loss == nil {
+		return Losses{}
+	}
+	return k.loss.sums()
+}
+
+// Release implements [Kept].
+func (k *towerKept) Release(l *model.Lane) {
+	if k.state != nil {
+		k.state.Release(l)
+	}
+	if k.loss != nil {
+		k.loss.release(l)
+	}
+}
+
+// Forward implements [Node].
+func (n *TowerNode) Forward(l *model.Lane, mb *Microbatch, in []model.Edge) (model.Edge, Kept, error) {
+	var out model.Edge
+	kept := &towerKept{}
+	finals := make([]kernels.Tensor, len(n.Flows))
+	for i, f := range n.Flows {
+		e, state := n.Tower.Forward(l, mb.Batch, pick(in, f.From), f.Variant, i == 0)
+		if i == 0 {
+			kept.state = state
+		}
+		if n.Loss != nil {
+			finals[i] = e.Tensor(model.Hidden)
+			continue
+		}
+		for _, t := range e.Tensors {
+			out = out.With(f.Name+"/"+t.Name, t.Tensor)
+		}
+		out.Ints = append(out.Ints, prefixed(f.Name, e.Ints)...)
+	}
+	if n.Loss == nil {
+		return out, kept, nil
+	}
+	loss, err := n.Loss.forward(l, mb, n.Flows, finals)
+	l.Free(finals[1:]...)
+	if err != nil {
+		kept.Release(l)
+		l.Free(finals[0])
+		return model.Edge{}, nil, err
+	}
+	kept.loss = loss
+	return model.Edge{}, kept, nil
+}
+
+// Backward implements [Node].
+func (n *TowerNode) Backward(l *model.Lane, mb *Microbatch, k Kept, dout model.Edge) ([]model.Edge, error) {
+	kept, ok := k.(*towerKept)
+	if !ok {
+		return nil, fmt.Errorf("%s: state of another node", n.Role)
+	}
+	student := pick([]model.Edge{dout}, StudentFlow)
+	if n.Loss != nil {
+		student = model.Edge{}.With(model.Hidden, n.Loss.backward(l, kept.loss))
+	}
+	din := n.Tower.Backward(l, kept.state, student, n.InputGradient)
+	if n.Loss != nil {
+		l.Free(student.Tensor(model.Hidden))
+	}
+	var out model.Edge
+	for _, t := range din.Tensors {
+		if !t.Tensor.IsZero() {
+			out = out.With(StudentFlow+"/"+t.Name, t.Tensor)
+		}
+	}
+	return n.perInput(out), nil
+}
+
+// perInput hands the gradient to the one input a tower has; the vision tower
+// has none.
+func (n *TowerNode) perInput(e model.Edge) []model.Edge {
+	if n.Role == Vision {
+		return nil
+	}
+	return []model.Edge{e}
+}
+
+// The roles of towers in plans, errors and traces.
+const (
+	Vision   = "vision"
+	Language = "language"
+)
+
+// pick returns the tensors and integers of one flow, under their own names.
+func pick(in []model.Edge, flow string) model.Edge {
+	var out model.Edge
+	prefix := flow + "/"
+	for _, e := range in {
+		for _, t := range e.Tensors {
+			if name, ok := strings.CutPrefix(t.Name, prefix); ok {
+				out = out.With(name, t.Tensor)
+			}
+		}
+		for _, v := range e.Ints {
+			if name, ok := strings.CutPrefix(v.Name, prefix); ok {
+				out.Ints = append(out.Ints, model.NamedInts{Name: name, Values: v.Values})
+			}
+		}
+	}
+	return out
+}
+
+func prefixed(flow string, ints []model.NamedInts) []model.NamedInts {
+	out := make([]model.NamedInts, len(ints))
+	for i, v := range ints {
+		out[i] = model.NamedInts{Name: flow + "/" + v.Name, Values: v.Values}
+	}
+	return out
+}
