@@ -1,0 +1,30 @@
+/* Every kernel, for the variant that the including file defined. */
+#include "variant.h"
+#include "kernels.h"
+#include "elementwise_body.h"
+#if __has_include("activation_body.h")
+#include "activation_body.h"
+#endif
+#if __has_include("attention_body.h")
+#include "attention_body.h"
+#endif
+#if __has_include("loss_body.h")
+#include "loss_body.h"
+#endif
+#if __has_include("norm_body.h")
+#include "norm_body.h"
+#endif
+#if __has_include("optim_body.h")
+#include "optim_body.h"
+#endif
+#if __has_include("rowops_body.h")
+#include "rowops_body.h"
+#endif
+
+static const struct rk_table K(functions) = {
+#define X(name) .name = K(name),
+	RK_OPS(X)
+#undef X
+};
+
+const struct rk_table *K(table)(void) { return &K(functions); }

@@ -1,0 +1,3 @@
+/* The variant for any processor of the architecture. */
+#define RK_VARIANT generic
+#include "body.h"
