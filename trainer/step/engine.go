@@ -233,6 +233,10 @@ func (e *Engine) microbatch(ctx context.Context, l *lane, mb *Microbatch) (leaf,
 	}
 	for i, n := range l.nodes {
 		n.Grads = grads[i]
+		if mb.Batch.Images == 0 && !n.Grads.IsZero() && n.Grads.Len() > 0 {
+			// What only images reach has no backward in this microbatch.
+			l.stream.Fill(n.Grads, 0)
+		}
 	}
 	losses, err := e.walk.Run(ctx, l.nodes, mb)
 	if err != nil {

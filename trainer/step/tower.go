@@ -94,6 +94,9 @@ func (k *towerKept) Release(l *model.Lane) {
 func (n *TowerNode) Forward(l *model.Lane, mb *Microbatch, in []model.Edge) (model.Edge, Kept, error) {
 	var out model.Edge
 	kept := &towerKept{}
+	if n.Role == Vision && mb.Batch.Images == 0 {
+		return out, kept, nil
+	}
 	finals := make([]kernels.Tensor, len(n.Flows))
 	for i, f := range n.Flows {
 		e, state := n.Tower.Forward(l, mb.Batch, pick(in, f.From), f.Variant, i == 0)
@@ -128,6 +131,9 @@ func (n *TowerNode) Backward(l *model.Lane, mb *Microbatch, k Kept, dout model.E
 	kept, ok := k.(*towerKept)
 	if !ok {
 		return nil, fmt.Errorf("%s: state of another node", n.Role)
+	}
+	if kept.state == nil && n.Loss == nil {
+		return n.perInput(model.Edge{}), nil
 	}
 	student := pick([]model.Edge{dout}, StudentFlow)
 	if n.Loss != nil {

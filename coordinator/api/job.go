@@ -1,0 +1,170 @@
+package api
+
+// Job is a job file: what to repair, how, and where the result goes. Field names
+// in YAML are those of the yaml tags; `ressa init` prints a commented example.
+type Job struct {
+	// Name labels the job in lists and directories: letters, digits, - and _.
+	Name string `yaml:"name"`
+	// Seed drives initialisation, data order and sampling.
+	Seed     uint64   `yaml:"seed"`
+	Model    Model    `yaml:"model"`
+	Data     Data     `yaml:"data"`
+	Prune    Prune    `yaml:"prune"`
+	Adapter  Adapter  `yaml:"adapter"`
+	Train    Train    `yaml:"train"`
+	Distill  Distill  `yaml:"distill"`
+	Evaluate Evaluate `yaml:"evaluate"`
+	Export   Export   `yaml:"export"`
+}
+
+// Model names the dense original.
+type Model struct {
+	// Path is a Hugging Face folder, or "demo" for the model that Ressa ships.
+	Path string `yaml:"path"`
+	// SHA256, where given, must be the folder's content hash.
+	SHA256 string `yaml:"sha256,omitempty"`
+	// Init is "pretrained", or "random" to train from config.json alone.
+	Init string `yaml:"init"`
+}
+
+// Data names what is trained, validated and evaluated on.
+type Data struct {
+	Train      Source `yaml:"train"`
+	Validation Source `yaml:"validation,omitempty"` // defaults to a share of train
+	Test       Source `yaml:"test,omitempty"`       // needed for scores
+	// Template is "llava" or "plain": how turns become a prompt.
+	Template string `yaml:"template"`
+	// MaxLength bounds a sample in tokens, image tokens included.
+	MaxLength int `yaml:"max_length"`
+}
+
+// Source is one data set.
+type Source struct {
+	// Format is "fashiongrid" (shipped with Ressa), "llava" or "parquet".
+	Format string `yaml:"format,omitempty"`
+	Path   string `yaml:"path,omitempty"`   // JSON or Parquet file; for fashiongrid an optional folder of idx files
+	Images string `yaml:"images,omitempty"` // image folder of a llava file
+	Split  string `yaml:"split,omitempty"`  // fashiongrid: train, validation or test
+	Limit  int    `yaml:"limit,omitempty"`  // examples at most; 0 is all
+}
+
+// Given reports whether the source is named at all.
+func (s Source) Given() bool { return s != Source{} }
+
+// Prune says how the towers are made sparse.
+type Prune struct {
+	// Method is "wanda", "magnitude", or "none" for a model that stays dense.
+	Method string `yaml:"method"`
+	// Pattern is "unstructured:R" or "n:m", for both towers.
+	Pattern string `yaml:"pattern"`
+	// Vision and Language override Pattern for one tower; "dense" leaves it out.
+	Vision   string `yaml:"vision,omitempty"`
+	Language string `yaml:"language,omitempty"`
+	// CalibrationSamples are taken from the training data.
+	CalibrationSamples int `yaml:"calibration_samples"`
+	// Masks is a folder written by `ressa prune`, whose masks are used as they are.
+	Masks string `yaml:"masks,omitempty"`
+}
+
+// TowerPattern returns the pattern of a tower, "dense" for none.
+func (p Prune) TowerPattern(role string) string {
+	own := p.Vision
+	if role == "language" {
+		own = p.Language
+	}
+	switch {
+	case p.Method == "none":
+		return Dense
+	case own != "":
+		return own
+	}
+	return p.Pattern
+}
+
+// Dense is the pattern of a tower that is not pruned.
+const Dense = "dense"
+
+// Adapter says what is trained.
+type Adapter struct {
+	// Method is "sparselora", "lora-remask", "masked" or "full".
+	Method string  `yaml:"method"`
+	Rank   int     `yaml:"rank"`
+	Alpha  float64 `yaml:"alpha"`
+	// VisionRank overrides Rank in the vision tower; 0 does not.
+	VisionRank int `yaml:"vision_rank,omitempty"`
+	// Projector trains the projector with plain LoRA.
+	Projector bool `yaml:"projector"`
+}
+
+// Train says how long and how fast.
+type Train struct {
+	Steps int `yaml:"steps"`
+	// Batch is the number of samples of a step, Microbatches the units it is cut
+	// into. Neither depends on the number of nodes.
+	Batch        int     `yaml:"batch"`
+	Microbatches int     `yaml:"microbatches"`
+	LR           float64 `yaml:"learning_rate"`
+	Schedule     string  `yaml:"schedule"`
+	Warmup       int     `yaml:"warmup"`
+	Floor        float64 `yaml:"floor"`
+	Beta1        float64 `yaml:"beta1"`
+	Beta2        float64 `yaml:"beta2"`
+	Eps          float64 `yaml:"eps"`
+	WeightDecay  float64 `yaml:"weight_decay"`
+	ClipNorm     float64 `yaml:"clip_norm"`
+	// Wire is what gradients and activations are rounded to between ranks: fp32 or bf16.
+	Wire string `yaml:"wire"`
+	// CheckpointEvery is in steps; 0 writes one at the end only.
+	CheckpointEvery int `yaml:"checkpoint_every"`
+	Keep            int `yaml:"keep_checkpoints"`
+	// ValidateEvery is in steps; 0 does not validate.
+	ValidateEvery int `yaml:"validate_every"`
+	// Patience ends training after so many validations without a better score; 0 does not.
+	Patience int `yaml:"patience"`
+	// Numerics is "strict" (one numeric kind, same bits) or "relaxed".
+	Numerics string `yaml:"numerics"`
+}
+
+// Distill is the objective.
+type Distill struct {
+	Lambda      float64            `yaml:"lambda"`
+	Temperature float64            `yaml:"temperature"`
+	KLReduction string             `yaml:"kl_reduction"`
+	Teachers    map[string]float64 `yaml:"teachers"`
+}
+
+// Evaluate says how models are scored.
+type Evaluate struct {
+	Questions       int  `yaml:"questions"`            // of the test split; 0 is all
+	Batch           int  `yaml:"batch"`                //
+	MaxNewTokens    int  `yaml:"max_new_tokens"`       //
+	Blind           bool `yaml:"blind"`                // also score with the image zeroed
+	ValidationLimit int  `yaml:"validation_questions"` //
+}
+
+// Export says what is written.
+type Export struct {
+	// DType of the linear weights in the student and in the exported folder: bf16 or fp32.
+	DType string `yaml:"dtype"`
+}
+
+// Default returns a job with every default filled in and nothing named.
+func Default() Job {
+	return Job{
+		Name:  "repair",
+		Seed:  42,
+		Model: Model{Init: "pretrained"},
+		Data:  Data{Template: "llava", MaxLength: 2048},
+		Prune: Prune{Method: "wanda", Pattern: "2:4", CalibrationSamples: 128},
+		Adapter: Adapter{
+			Method: "sparselora", Rank: 8, Alpha: 16, Projector: true,
+		},
+		Train: Train{
+			Steps: 1000, Batch: 32, Microbatches: 8, LR: 1e-4, Schedule: "cosine", Warmup: 10,
+			Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, ClipNorm: 1, Wire: "fp32", CheckpointEvery: 100, Keep: 2, Numerics: "strict",
+		},
+		Distill:  Distill{Lambda: 0.5, Temperature: 1, KLReduction: "token", Teachers: map[string]float64{"dense-dense": 1}},
+		Evaluate: Evaluate{Batch: 128, MaxNewTokens: 16, Blind: true, ValidationLimit: 1000},
+		Export:   Export{DType: "bf16"},
+	}
+}
