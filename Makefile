@@ -1,0 +1,57 @@
+# Needs Go 1.26 and a C compiler; CGO_ENABLED=0 builds without the C kernels.
+
+GO        ?= go
+PACKAGES  := ./...
+# Where goroutines share state. The rest is arithmetic, slow under the detector.
+RACE      := ./collective/... ./coordinator/... ./trainer/step/... ./trainer/job/... ./trainer/cli/...
+# What has to build and pass without a C compiler.
+PORTABLE  := . ./kernels/... ./collective/...
+
+.PHONY: build demo test lint generate verify soak bench gpu-check clean help
+.PHONY: unit race portable
+
+build: ## write bin/ressa
+	$(GO) build -trimpath -o bin/ressa .
+
+demo: build ## prune and repair the shipped model on real images (about 3 minutes)
+	bin/ressa demo $(ARGS)
+
+test: lint unit race portable ## everything CI runs
+
+lint: ## gofmt, go vet, staticcheck
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not gofmt-ed:"; echo "$$files"; exit 1; fi
+	$(GO) vet $(PACKAGES)
+	$(GO) tool staticcheck $(PACKAGES)
+
+unit: # all tests, fuzz seeds included
+	$(GO) test $(PACKAGES)
+
+race: # concurrent packages under the race detector, long tests left out
+	$(GO) test -race -short $(RACE)
+
+portable: # the build without cgo, on the reference kernels
+	CGO_ENABLED=0 $(GO) build $(PACKAGES)
+	CGO_ENABLED=0 $(GO) test $(PORTABLE)
+
+generate: ## rewrite generated files
+	$(GO) generate $(PACKAGES)
+
+bench: build ## time the kernels against OpenBLAS
+	bin/ressa bench kernels $(ARGS)
+
+verify: ## check a job's result against its fault-free run (not built yet)
+	$(call missing,needs the cluster)
+
+soak: ## long run under random failures (not built yet)
+	$(call missing,needs the cluster)
+
+gpu-check: ## run the case table on this machine's GPU (not built yet)
+	$(call missing,needs the CUDA kernels)
+
+clean: ## remove what make wrote
+	rm -rf bin build
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+missing = @echo "make $@: not built yet: $(1)" >&2; exit 1
