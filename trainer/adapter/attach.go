@@ -131,7 +131,7 @@ func (a *Attachment) prune(ctx context.Context) error {
 }
 
 // Remask turns the masks of a [LoRARemask] student on or off, so that what is
-// evaluated is what [Attachment.Merge] will write. Other methods always train
+// evaluated is what [Merger] will write. Other methods always train
 // under their masks; for them it does nothing. It must not be called while the
 // tower computes.
 func (a *Attachment) Remask(on bool) {

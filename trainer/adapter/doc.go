@@ -8,6 +8,6 @@
 // tensor alone, that the merged weight is the one that the student computed
 // with, bit for bit, and that a masked weight merges to exactly +0.0.
 //
-// It does not make masks, run optimisers or write checkpoints: [Attachment.Merge]
-// hands over one tensor at a time. Packages job, export and the demo call it.
+// It does not make masks, run optimisers or write checkpoints: [Merger] hands
+// over one tensor at a time. Packages job, export and the demo call it.
 package adapter

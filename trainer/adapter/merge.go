@@ -49,58 +49,79 @@ func (r *MergeReport) Add(other MergeReport) {
 	r.Inexact += other.Inexact
 }
 
-// Emit takes one merged parameter: little-endian elements of dtype (F32 or
-// BF16), row-major. data is only valid during the call.
-type Emit func(p *model.Param, dtype kernels.DType, data []byte) error
-
-// Merge hands every parameter of the student to emit, in canonical order and in
-// the options' Round dtype: a linear's weight is the effective one, by the same
-// kernel as in training, masked positions exactly +0.0, also for [LoRARemask]. l
-// is a lane of the tower with its trained values; the tower is not changed. One
-// layer is held on the host at a time.
-func (a *Attachment) Merge(ctx context.Context, l *model.Lane, emit Emit) (MergeReport, error) {
-	return merge(ctx, l, a.tower, a.remask, a.Options.Round, emit)
+// Merger computes the parameters of the exported model from a trained student,
+// one at a time and in any order, in the Round dtype. It belongs to one goroutine.
+type Merger struct {
+	lane    *model.Lane
+	tower   model.Tower
+	remask  map[*model.Linear]kernels.Tensor
+	round   kernels.DType
+	linears map[*model.Param]*model.Linear
+	layers  map[*model.Param]MergedLayer
+	inexact map[*model.Param]int
 }
 
-// MergePruned does what [Attachment.Merge] does for a tower without an
-// attachment: the pruned model as it is, rounded to round.
-func MergePruned(ctx context.Context, l *model.Lane, tower model.Tower, round kernels.DType, emit Emit) (MergeReport, error) {
-	return merge(ctx, l, tower, nil, round, emit)
+// Merger returns the merger of the attachment's tower. l is a lane of the tower
+// with its trained values; neither is changed.
+func (a *Attachment) Merger(l *model.Lane) *Merger {
+	m := NewMerger(l, a.tower, a.Options.Round)
+	m.remask = a.remask
+	return m
 }
 
-func merge(ctx context.Context, l *model.Lane, tower model.Tower, remask map[*model.Linear]kernels.Tensor, round kernels.DType, emit Emit) (MergeReport, error) {
-	var report MergeReport
-	linears := map[*model.Param]*model.Linear{}
+// NewMerger returns the merger of a tower without an attachment: it gives the
+// pruned model as it is, or the dense one where there are no masks.
+func NewMerger(l *model.Lane, tower model.Tower, round kernels.DType) *Merger {
+	m := &Merger{lane: l, tower: tower, round: round, linears: map[*model.Param]*model.Linear{},
+		layers: map[*model.Param]MergedLayer{}, inexact: map[*model.Param]int{}}
 	for _, n := range tower.Linears() {
-		linears[n.Weight] = n
+		m.linears[n.Weight] = n
 	}
-	for _, p := range tower.Params() {
-		var data []byte
-		var err error
-		if n := linears[p]; n != nil {
-			w := n.Operand(l.Values, model.Student)
-			w.Round = round
-			if mask, ok := remask[n]; ok {
-				w.Mask = mask
-			}
-			var layer MergedLayer
-			if data, layer, err = mergeLinear(ctx, l, w); n.A != nil {
-				layer.Name = p.Name
-				report.Layers = append(report.Layers, layer)
-			}
-		} else {
-			var inexact int
-			data, inexact, err = convert(ctx, l, p.In(l, model.Student), round)
-			report.Inexact += inexact
-		}
+	return m
+}
+
+// DType returns the dtype of what Param returns: F32 or BF16.
+func (m *Merger) DType() kernels.DType { return m.round }
+
+// Param returns one parameter of the tower, little-endian and row-major. A
+// linear's weight is the effective one, by the same kernel as in training, with
+// exactly +0.0 at masked positions, also for [LoRARemask].
+func (m *Merger) Param(ctx context.Context, p *model.Param) ([]byte, error) {
+	n := m.linears[p]
+	if n == nil {
+		data, inexact, err := convert(ctx, m.lane, p.In(m.lane, model.Student), m.round)
 		if err != nil {
-			return MergeReport{}, fmt.Errorf("merge %s: %w", p.Name, err)
+			return nil, fmt.Errorf("merge %s: %w", p.Name, err)
 		}
-		if err := emit(p, round, data); err != nil {
-			return MergeReport{}, err
-		}
+		m.inexact[p] = inexact
+		return data, nil
 	}
-	return report, nil
+	w := n.Operand(m.lane.Values, model.Student)
+	w.Round = m.round
+	if mask, ok := m.remask[n]; ok {
+		w.Mask = mask
+	}
+	data, layer, err := mergeLinear(ctx, m.lane, w)
+	if err != nil {
+		return nil, fmt.Errorf("merge %s: %w", p.Name, err)
+	}
+	if n.A != nil {
+		layer.Name = p.Name
+		m.layers[p] = layer
+	}
+	return data, nil
+}
+
+// Report sums up the parameters that were merged so far, in canonical order.
+func (m *Merger) Report() MergeReport {
+	var r MergeReport
+	for _, p := range m.tower.Params() {
+		if layer, ok := m.layers[p]; ok {
+			r.Layers = append(r.Layers, layer)
+		}
+		r.Inexact += m.inexact[p]
+	}
+	return r
 }
 
 // mergeLinear computes one effective weight and what rounding did to it.
