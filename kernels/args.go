@@ -95,6 +95,7 @@ func (w LinearWeight) Check() error {
 // (grouped-query attention). The number of valid keys n of a sequence is
 // Lengths[b], or KeyLen where Lengths is absent; keys from n on are ignored.
 // With Causal, query i sees the keys j ≤ i + n − QueryLen.
+// A query that sees no key gets a row of zeros, LogSumExp −Inf, and no gradient.
 type AttentionArgs struct {
 	Batch, Heads, KVHeads, HeadDim int
 	QueryLen, KeyLen               int
