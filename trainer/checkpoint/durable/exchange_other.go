@@ -1,0 +1,5 @@
+//go:build !linux
+
+package durable
+
+func exchange(fresh, target string) error { return swapByRenames(fresh, target) }
