@@ -2,6 +2,7 @@
 #include "variant.h"
 #include "kernels.h"
 #include "elementwise_body.h"
+#include "gemm_body.h"
 #if __has_include("activation_body.h")
 #include "activation_body.h"
 #endif
@@ -25,6 +26,8 @@ static const struct rk_table K(functions) = {
 #define X(name) .name = K(name),
 	RK_OPS(X)
 #undef X
+	.mr = RK_MR,
+	.nr = RK_NR,
 };
 
 const struct rk_table *K(table)(void) { return &K(functions); }

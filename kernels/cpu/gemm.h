@@ -1,2 +1,62 @@
-/* Matrix products; see gemm_body.h. */
-#define RK_GEMM_OPS(X)
+/* Matrix products and the linear layer with mask and adapter. M, N, K as in
+ * kernels.GemmArgs; a panel is what one register tile reads of an operand:
+ * k-major, mr rows of A or nr columns of B wide. */
+
+/* W_eff of kernels.LinearWeight. Absent parts have data NULL. A plain operand is
+ * one without mask and adapter, rounded to its own dtype. */
+struct rk_weight {
+	struct rk_mat w, mask, a, b;
+	float scale;
+	int32_t round;
+};
+
+/* C (m, n) = A·B over one block of columns and of k, in two phases: pack B
+ * (tasks: panels or groups of 64 columns), then multiply (tasks: blocks of mc
+ * rows times groups of jg columns). */
+struct rk_gemm {
+	struct rk_mat a, c;
+	struct rk_weight b;
+	int64_t m, n;
+	int64_t j0, nc;      /* the block's columns */
+	int64_t k0, kc;      /* and its part of k */
+	int64_t mc, jg;
+	int32_t a_by_k;      /* A is (k, m) */
+	int32_t b_by_n;      /* B is (n, k) */
+	int32_t direct;      /* A is read where it lies */
+	int32_t accumulate;  /* C += */
+	float *panels;       /* packed B: panel p at p·nr·kc */
+	const float *bias;   /* added after the block, or NULL; readable to a multiple of nr */
+};
+
+/* G (out, in) = Aᵀ·B of A (t, out) and B (t, in), a tile of gm × gn at a time
+ * and split into ranges of rows. A task is (split, tile row, tile column), the
+ * last fastest. Each finished tile is scaled and masked and then either written
+ * to c or partial, or folded into db and da. */
+struct rk_outer {
+	struct rk_mat a, b, mask, c;
+	int64_t rows, out, in;
+	int64_t gm, gn, kc;
+	int64_t split_rows, splits;
+	int32_t accumulate;          /* c += */
+	int32_t fold;
+	float scale;                 /* of G, with fold */
+	struct rk_mat lora_a, lora_b;
+	float *partial;              /* splits > 1, no fold: [split][out][in] */
+	float *db, *da;              /* fold: [split·tile column][out][r], [split·tile row][r][in] */
+};
+
+/* dst (rows, cols) ← (+) Σ_p partial[p], p ascending; tasks: blocks of rows. */
+struct rk_reduce {
+	struct rk_mat dst;
+	const float *partial;
+	int64_t count, block;
+	int32_t accumulate;
+};
+
+/* dst ← W_eff; tasks: blocks of 16 rows. */
+struct rk_effective {
+	struct rk_mat dst;
+	struct rk_weight w;
+};
+
+#define RK_GEMM_OPS(X) X(pack) X(multiply) X(outer) X(reduce) X(effective_weight)

@@ -70,6 +70,7 @@ struct rk_table {
 #define X(name) rk_task name;
 	RK_OPS(X)
 #undef X
+	int64_t mr, nr; /* the register tile of matrix products: rows, columns */
 };
 
 /* The variants; NULL where the platform has not got one. */

@@ -17,12 +17,6 @@ func (pending) Gate(y, gate, up kernels.Tensor, f kernels.Activation)           
 func (pending) GateBackward(dgate, dup, dy, gate, up kernels.Tensor, f kernels.Activation)         {}
 func (pending) Rotate(x kernels.Tensor, headDim int, cos, sin, pos kernels.Tensor, inv bool)       {}
 func (pending) ArgmaxRows(dst, x kernels.Tensor)                                                   {}
-func (pending) Gemm(kernels.GemmArgs)                                                              {}
-func (pending) LinearForward(y, x kernels.Tensor, w kernels.LinearWeight, bias kernels.Tensor)     {}
-func (pending) LinearBackwardInput(dx, dy kernels.Tensor, w kernels.LinearWeight, add bool)        {}
-func (pending) LinearBackwardAdapter(dA, dB, dy, x kernels.Tensor, w kernels.LinearWeight)         {}
-func (pending) LinearBackwardWeight(dW, dy, x, mask kernels.Tensor)                                {}
-func (pending) EffectiveWeight(dst kernels.Tensor, w kernels.LinearWeight)                         {}
 func (pending) AttentionForward(kernels.AttentionArgs)                                             {}
 func (pending) AttentionBackward(kernels.AttentionArgs, kernels.AttentionGrads)                    {}
 func (pending) LayerNorm(y, x, gamma, beta kernels.Tensor, eps float32, mean, rstd kernels.Tensor) {}

@@ -29,6 +29,7 @@ type stream struct {
 	args    unsafe.Pointer // an int64 task counter, then the argument struct
 	own     scratch        // of the calling goroutine
 	common  scratch        // of the whole operation
+	bias    scratch        // a bias as floats
 	job     job
 	helpers []*worker
 }
@@ -106,6 +107,7 @@ func (s *stream) Close() error {
 	s.args = nil
 	s.own.free()
 	s.common.free()
+	s.bias.free()
 	s.fail(errClosed)
 	return nil
 }

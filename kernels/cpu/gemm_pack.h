@@ -1,0 +1,163 @@
+/* Packing operands into panels. */
+
+/* Writes the VL × VL block at rows src[0…VL−1] transposed: its column k to dst + k·ld,
+ * k < n, in ascending order (a later row may overwrite the end of an earlier one). */
+RK_INLINE void K(transpose_block)(const float *const *src, int64_t at, float *dst, int64_t ld, int64_t n)
+{
+#if defined(RK_AVX512)
+	__m512 r[16], t[16];
+#pragma GCC unroll 16
+	for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_ps(src[i] + at);
+#pragma GCC unroll 8
+	for (int i = 0; i < 16; i += 2) {
+		t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+		t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+	}
+#pragma GCC unroll 4
+	for (int i = 0; i < 16; i += 4) {
+		__m512d a = _mm512_castps_pd(t[i]), b = _mm512_castps_pd(t[i + 1]);
+		__m512d c = _mm512_castps_pd(t[i + 2]), d = _mm512_castps_pd(t[i + 3]);
+		r[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+		r[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+		r[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+		r[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+	}
+	/* r[4q + e], lane 4l + s: row 4q + s, column 4l + e */
+#pragma GCC unroll 4
+	for (int e = 0; e < 4; e++) {
+		__m512 a = _mm512_shuffle_f32x4(r[e], r[4 + e], 0x88), b = _mm512_shuffle_f32x4(r[e], r[4 + e], 0xdd);
+		__m512 c = _mm512_shuffle_f32x4(r[8 + e], r[12 + e], 0x88), d = _mm512_shuffle_f32x4(r[8 + e], r[12 + e], 0xdd);
+		t[e] = _mm512_shuffle_f32x4(a, c, 0x88);
+		t[8 + e] = _mm512_shuffle_f32x4(a, c, 0xdd);
+		t[4 + e] = _mm512_shuffle_f32x4(b, d, 0x88);
+		t[12 + e] = _mm512_shuffle_f32x4(b, d, 0xdd);
+	}
+	if (n >= 16) {
+#pragma GCC unroll 16
+		for (int k = 0; k < 16; k++) _mm512_storeu_ps(dst + k * ld, t[k]);
+	} else {
+		for (int k = 0; k < n; k++) vf_store(dst + k * ld, (vf)t[k]);
+	}
+#elif defined(RK_AVX2)
+	__m256 r[8], t[8];
+#pragma GCC unroll 8
+	for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(src[i] + at);
+#pragma GCC unroll 4
+	for (int i = 0; i < 8; i += 2) {
+		t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+		t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+	}
+#pragma GCC unroll 2
+	for (int i = 0; i < 8; i += 4) {
+		__m256d a = _mm256_castps_pd(t[i]), b = _mm256_castps_pd(t[i + 1]);
+		__m256d c = _mm256_castps_pd(t[i + 2]), d = _mm256_castps_pd(t[i + 3]);
+		r[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, c));
+		r[i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, c));
+		r[i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(b, d));
+		r[i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(b, d));
+	}
+#pragma GCC unroll 4
+	for (int e = 0; e < 4; e++) {
+		t[e] = _mm256_permute2f128_ps(r[e], r[4 + e], 0x20);
+		t[4 + e] = _mm256_permute2f128_ps(r[e], r[4 + e], 0x31);
+	}
+	for (int k = 0; k < (n < 8 ? n : 8); k++) vf_store(dst + k * ld, (vf)t[k]);
+#else
+	vf r[VL];
+	for (int i = 0; i < VL; i++) r[i] = vf_load(src[i] + at);
+	for (int k = 0; k < (n < VL ? n : VL); k++)
+		for (int i = 0; i < VL; i++) dst[k * ld + i] = r[i][k];
+#endif
+}
+
+static const float K(zeros)[64 + VL];
+
+/* A panel of B (n, k): columns j … of B's rows, that is W's rows, 64 of k at a time. */
+RK_INLINE void K(pack_by_n)(const struct rk_gemm *g, int64_t p, float *t)
+{
+	const struct rk_weight *w = &g->b;
+	float *dst = g->panels + p * RK_NR * g->kc;
+	int64_t row = g->j0 + p * RK_NR;
+	int64_t rows = w->w.rows - row < RK_NR ? w->w.rows - row : RK_NR;
+	const int plain = K(is_plain)(w);
+	const float *src[RK_NR];
+	for (int64_t i = rows; i < RK_NR; i++) src[i] = K(zeros);
+	for (int64_t k = 0; k < g->kc; k += 64) {
+		if (!plain) K(weight_rows)(w, row, rows, g->k0 + k, t, 64);
+		for (int64_t i = 0; i < rows; i++)
+			src[i] = plain ? (const float *)w->w.data + (row + i) * w->w.stride + g->k0 + k : t + i * 64;
+		int64_t left = g->kc - k < 64 ? g->kc - k : 64;
+		for (int64_t v = 0; v < left; v += VL)
+			for (int64_t h = 0; h < RK_NV; h++)
+				K(transpose_block)(src + h * VL, v, dst + (k + v) * RK_NR + h * VL, RK_NR, left - v);
+	}
+}
+
+/* 64 columns of B (k, n): as many panels as that is. */
+RK_INLINE void K(pack_by_k)(const struct rk_gemm *g, int64_t group, float *t)
+{
+	const struct rk_weight *w = &g->b;
+	int64_t col = g->j0 + group * 64;
+	int64_t left = g->j0 + g->nc - col < 64 ? g->j0 + g->nc - col : 64;
+	float *panel = g->panels + group * 64 * g->kc;
+	const int plain = K(is_plain)(w);
+	for (int64_t k = 0; k < g->kc; k += 16) {
+		int64_t rows = g->kc - k < 16 ? g->kc - k : 16;
+		const float *src = t;
+		int64_t ld = 64;
+		if (plain) {
+			ld = w->w.stride;
+			src = (const float *)w->w.data + (g->k0 + k) * ld + col;
+		} else {
+			K(weight_rows)(w, g->k0 + k, rows, col, t, 64);
+		}
+		for (int64_t c = 0; c < left; c += RK_NR) {
+			float *dst = panel + c * g->kc + k * RK_NR;
+			for (int64_t i = 0; i < rows; i++)
+#pragma GCC unroll 2
+				for (int j = 0; j < RK_NV; j++) vf_store(dst + i * RK_NR + j * VL, vf_load(src + i * ld + c + j * VL));
+		}
+	}
+}
+
+static void K(pack)(const void *args, int64_t task, void *scratch)
+{
+	const struct rk_gemm *g = args;
+	if (g->b_by_n) K(pack_by_n)(g, task, scratch);
+	else K(pack_by_k)(g, task, scratch);
+}
+
+/* Rows i0 … i0+rows−1 and k0 … k0+kc−1 of A as panels; rows past the last are arbitrary.
+ * Writes up to VL − RK_MR floats past the end of dst. */
+RK_INLINE void K(pack_rows)(struct rk_mat a, int64_t i0, int64_t rows, int64_t k0, int64_t kc, float *dst)
+{
+	float wide[RK_MR * 64];
+	for (int64_t i = 0; i < rows; i += RK_MR, dst += RK_MR * kc) {
+		int64_t n = rows - i < RK_MR ? rows - i : RK_MR;
+		const float *src[VL];
+		for (int64_t r = n; r < VL; r++) src[r] = K(zeros);
+		for (int64_t k = 0; k < kc; k += 64) {
+			int64_t left = kc - k < 64 ? kc - k : 64;
+			for (int64_t r = 0; r < n; r++) {
+				if (a.dtype == RK_F32) {
+					src[r] = (const float *)a.data + (i0 + i + r) * a.stride + k0 + k;
+					continue;
+				}
+				for (int64_t v = 0; v < left; v += VL)
+					vf_store(wide + r * 64 + v, K(load_weight)(a, i0 + i + r, k0 + k + v));
+				src[r] = wide + r * 64;
+			}
+			for (int64_t v = 0; v < left; v += VL) K(transpose_block)(src, v, dst + (k + v) * RK_MR, RK_MR, left - v);
+		}
+	}
+}
+
+/* Columns i0 … of k0 … of a matrix that lies by k, as panels `width` wide. Writes up to VL
+ * floats past the end of dst. */
+RK_INLINE void K(pack_columns)(const int64_t width, struct rk_mat a, int64_t i0, int64_t cols, int64_t k0, int64_t kc, float *dst)
+{
+	for (int64_t i = 0; i < cols; i += width, dst += width * kc)
+		for (int64_t k = 0; k < kc; k++)
+			for (int64_t v = 0; v < width; v += VL)
+				vf_store(dst + k * width + v, K(load_weight)(a, k0 + k, i0 + i + v));
+}
