@@ -1,0 +1,120 @@
+package sparse
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// maxGroup bounds m of n:m.
+const maxGroup = 64
+
+// Pattern is how sparse a mask must be. With M > 0 it is n:m: of every M
+// consecutive inputs of a row, starting at column 0, at most N are kept. With
+// M = 0 it is unstructured: the share Ratio is dropped, wherever it lies.
+type Pattern struct {
+	Ratio float64 // dropped share, 0 ≤ Ratio < 1; unstructured only
+	N, M  int     // 1 ≤ N < M ≤ 64, or both 0
+}
+
+// ParsePattern reads "unstructured:RATIO" or "N:M".
+func ParsePattern(s string) (Pattern, error) {
+	head, tail, ok := strings.Cut(s, ":")
+	if !ok {
+		return Pattern{}, fmt.Errorf("pattern %q, want unstructured:RATIO or N:M", s)
+	}
+	if head == "unstructured" {
+		ratio, err := strconv.ParseFloat(tail, 64)
+		if err != nil || !(ratio >= 0 && ratio < 1) {
+			return Pattern{}, fmt.Errorf("pattern %q: ratio is %q, want a number from 0 to less than 1", s, tail)
+		}
+		return Pattern{Ratio: ratio + 0}, nil // −0 becomes 0
+	}
+	n, errN := strconv.Atoi(head)
+	m, errM := strconv.Atoi(tail)
+	if errN != nil || errM != nil {
+		return Pattern{}, fmt.Errorf("pattern %q, want unstructured:RATIO or N:M", s)
+	}
+	p := Pattern{N: n, M: m}
+	if m == 0 || p.Validate() != nil {
+		return Pattern{}, fmt.Errorf("pattern %q, want 1 ≤ N < M ≤ %d in N:M", s, maxGroup)
+	}
+	return p, nil
+}
+
+// Validate returns an error when the fields are out of range.
+func (p Pattern) Validate() error {
+	switch {
+	case p.M == 0 && p.N == 0:
+		if !(p.Ratio >= 0 && p.Ratio < 1) {
+			return fmt.Errorf("pattern: ratio is %v, want a number from 0 to less than 1", p.Ratio)
+		}
+	case p.N < 1 || p.M <= p.N || p.M > maxGroup:
+		return fmt.Errorf("pattern: %d:%d, want 1 ≤ N < M ≤ %d", p.N, p.M, maxGroup)
+	case p.Ratio != 0:
+		return fmt.Errorf("pattern: %d:%d with ratio %v, want one of them", p.N, p.M, p.Ratio)
+	}
+	return nil
+}
+
+// Structured reports whether the pattern is n:m.
+func (p Pattern) Structured() bool { return p.M > 0 }
+
+// String returns what [ParsePattern] reads.
+func (p Pattern) String() string {
+	if p.Structured() {
+		return fmt.Sprintf("%d:%d", p.N, p.M)
+	}
+	return "unstructured:" + strconv.FormatFloat(p.Ratio, 'g', -1, 64)
+}
+
+// Sparsity returns the share that the pattern drops, leaving tails aside.
+func (p Pattern) Sparsity() float64 {
+	if p.Structured() {
+		return float64(p.M-p.N) / float64(p.M)
+	}
+	return p.Ratio
+}
+
+// Drop returns how many of n weights that are compared with each other are
+// dropped: for n:m those of one group, the last group of a row being possibly
+// shorter; else those of a row or of a whole matrix.
+func (p Pattern) Drop(n int) int {
+	if p.Structured() {
+		return max(0, n-p.N)
+	}
+	return int(float64(n) * p.Ratio)
+}
+
+// Check returns an error when m does not fulfil p. For n:m it names the first
+// group that keeps too many. An unstructured mask must drop at least what is
+// dropped when each row is pruned on its own; which weights is free.
+func (p Pattern) Check(m Mask) error {
+	if err := p.Validate(); err != nil {
+		return err
+	}
+	if err := m.Validate(); err != nil {
+		return err
+	}
+	if !p.Structured() {
+		dropped, want := m.Rows*m.Cols-m.Count(), m.Rows*p.Drop(m.Cols)
+		if dropped < want {
+			return fmt.Errorf("pattern %v: mask of (%d, %d) drops %d weights, want at least %d", p, m.Rows, m.Cols, dropped, want)
+		}
+		return nil
+	}
+	for r := range m.Rows {
+		for lo := 0; lo < m.Cols; lo += p.M {
+			kept, hi := 0, min(lo+p.M, m.Cols)
+			for c := lo; c < hi; c++ {
+				if m.Get(r, c) {
+					kept++
+				}
+			}
+			if kept > p.N {
+				return fmt.Errorf("pattern %v: row %d keeps %d weights in columns %d to %d, want at most %d", p, r, kept, lo, hi-1, p.N)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package sparse_test
+
+import (
+	"strings"
+	"testing"
+
+	"ressa/kernels/sparse"
+)
+
+func TestParsePattern(t *testing.T) {
+	for _, s := range []string{"unstructured:0.5", "unstructured:0", "unstructured:0.75", "2:4", "4:8", "1:2", "63:64"} {
+		p, err := sparse.ParsePattern(s)
+		if err != nil || p.String() != s {
+			t.Errorf("ParsePattern(%q) gave %v, %v", s, p, err)
+		}
+	}
+	for _, s := range []string{"", "half", "unstructured", "unstructured:", "unstructured:1", "unstructured:-0.1", "unstructured:NaN",
+		"unstructured:1e400", "0:4", "4:4", "5:4", "-1:4", "2:65", "2:0", "0:0", "2:4:8", "2.0:4", "2:", ":4", "a:b"} {
+		if p, err := sparse.ParsePattern(s); err == nil || !strings.Contains(err.Error(), "want") {
+			t.Errorf("ParsePattern(%q) gave %v, %v; want an error", s, p, err)
+		}
+	}
+}
+
+func TestDrop(t *testing.T) {
+	for _, c := range []struct {
+		pattern string
+		n, want int
+	}{
+		{"2:4", 4, 2}, {"2:4", 3, 1}, {"2:4", 2, 0}, {"2:4", 1, 0}, {"4:8", 7, 3},
+		{"unstructured:0.5", 7, 3}, {"unstructured:0.7", 10, 7}, {"unstructured:0", 9, 0},
+	} {
+		p, err := sparse.ParsePattern(c.pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Drop(c.n); got != c.want {
+			t.Errorf("%s drops %d of %d, want %d", c.pattern, got, c.n, c.want)
+		}
+	}
+}
+
+func TestCheckGroups(t *testing.T) {
+	p := sparse.Pattern{N: 2, M: 4}
+	m := sparse.New(2, 11) // the last group has three columns
+	for _, c := range []int{0, 3, 4, 5, 9, 10} {
+		m.Set(0, c, true)
+		m.Set(1, c, true)
+	}
+	if err := p.Check(m); err != nil {
+		t.Fatal(err)
+	}
+	tail := m.Clone()
+	tail.Set(1, 8, true)
+	if err := p.Check(tail); err == nil || !strings.Contains(err.Error(), "row 1 keeps 3 weights in columns 8 to 10") {
+		t.Errorf("a tail group of 3 gave %v", err)
+	}
+	m.Set(0, 6, true)
+	if err := p.Check(m); err == nil || !strings.Contains(err.Error(), "row 0 keeps 3 weights in columns 4 to 7") {
+		t.Errorf("a group of 3 gave %v", err)
+	}
+}
+
+func TestCheckUnstructured(t *testing.T) {
+	p := sparse.Pattern{Ratio: 0.5}
+	m := sparse.NewOnes(2, 5) // each row on its own drops 2
+	for c := range 4 {
+		m.Set(0, c, false)
+	}
+	if err := p.Check(m); err != nil {
+		t.Error(err)
+	}
+	m.Set(0, 0, true)
+	if err := p.Check(m); err == nil || !strings.Contains(err.Error(), "drops 3 weights, want at least 4") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func FuzzParsePattern(f *testing.F) {
+	for _, s := range []string{"2:4", "unstructured:0.5", "unstructured:-0", "64:64", "unstructured:0x1p-3"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		p, err := sparse.ParsePattern(s)
+		if err != nil {
+			return
+		}
+		if err := p.Validate(); err != nil {
+			t.Fatalf("%q gave an invalid pattern: %v", s, err)
+		}
+		if again, err := sparse.ParsePattern(p.String()); err != nil || again != p {
+			t.Fatalf("%q prints as %q, which reads as %v, %v", s, p, again, err)
+		}
+	})
+}
