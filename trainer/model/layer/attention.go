@@ -25,7 +25,7 @@ type Attention struct {
 }
 
 // Trained reports whether any of the four linears is trained.
-func (a *Attention) Trained() bool { return trainedLinear(a.Q, a.K, a.V, a.Out) }
+func (a *Attention) Trained() bool { return TrainedLinear(a.Q, a.K, a.V, a.Out) }
 
 // attentionState is what backward needs: queries and keys after rotation.
 type attentionState struct {
@@ -76,7 +76,7 @@ func (a *Attention) args(st attentionState, s Sequences) kernels.AttentionArgs {
 
 // backward writes the gradients of what is trained and, where dx is present, the
 // gradient dx (B·T, C) of the normalised input. x is that input, read only where
-// [readsInput] says so. It releases st.
+// [ReadsInput] says so. It releases st.
 func (a *Attention) backward(l *model.Lane, dx, dy, x kernels.Tensor, s Sequences, st *attentionState) {
 	do := l.Scratch(st.o.Rows, st.o.Cols)
 	a.Out.Backward(l, do, dy, st.o, false)

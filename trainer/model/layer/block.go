@@ -111,7 +111,7 @@ func (b *Block) backwardMLP(l *model.Lane, d kernels.Tensor, st *BlockState, nee
 		return
 	}
 	var n, dn kernels.Tensor
-	if readsInput(b.MLP.Gate, b.MLP.Up) {
+	if ReadsInput(b.MLP.Gate, b.MLP.Up) {
 		n = l.Scratch(d.Rows, d.Cols)
 		b.Norm2.Forward(l, n, st.h, model.Student)
 	}
@@ -129,7 +129,7 @@ func (b *Block) backwardMLP(l *model.Lane, d kernels.Tensor, st *BlockState, nee
 func (b *Block) backwardAttention(l *model.Lane, d kernels.Tensor, s Sequences, st *BlockState, needInput bool) {
 	a := &b.Attention
 	var n, dn kernels.Tensor
-	if readsInput(a.Q, a.K, a.V) {
+	if ReadsInput(a.Q, a.K, a.V) {
 		n = l.Scratch(d.Rows, d.Cols)
 		b.Norm1.Forward(l, n, st.x, model.Student)
 	}

@@ -14,7 +14,7 @@ type MLP struct {
 }
 
 // Trained reports whether any of the linears is trained.
-func (m *MLP) Trained() bool { return trainedLinear(m.Gate, m.Up, m.Down) }
+func (m *MLP) Trained() bool { return TrainedLinear(m.Gate, m.Up, m.Down) }
 
 // mlpState is what backward needs: what goes into the activation, (T, F) each.
 type mlpState struct {
@@ -63,15 +63,15 @@ func (m *MLP) activate(l *model.Lane, inner kernels.Tensor, st mlpState) {
 
 // backward writes the gradients of what is trained and, where dx is present, the
 // gradient dx (T, C) of the normalised input. x is that input, read only where
-// [readsInput] says so. It releases st.
+// [ReadsInput] says so. It releases st.
 func (m *MLP) backward(l *model.Lane, dx, dy, x kernels.Tensor, st *mlpState) {
 	rows, width := st.up.Rows, st.up.Cols
 	var inner kernels.Tensor
-	if readsInput(m.Down) {
+	if ReadsInput(m.Down) {
 		inner = l.Scratch(rows, width)
 		m.activate(l, inner, *st)
 	}
-	if dx.IsZero() && !trainedLinear(m.Up, m.Gate) {
+	if dx.IsZero() && !TrainedLinear(m.Up, m.Gate) {
 		m.Down.Backward(l, kernels.Tensor{}, dy, inner, false)
 		l.Free(inner)
 		st.release(l)

@@ -20,7 +20,7 @@ type stats struct {
 func (s stats) free(l *model.Lane) { l.Free(s.mean, s.rstd) }
 
 // Trained reports whether the norm's own parameters are trained.
-func (n *Norm) Trained() bool { return trained(n.Gamma) || trained(n.Beta) }
+func (n *Norm) Trained() bool { return Trained(n.Gamma) || Trained(n.Beta) }
 
 // Forward writes y = norm(x), both (T, C), and frees its statistics.
 func (n *Norm) Forward(l *model.Lane, y, x kernels.Tensor, v model.Variant) {
