@@ -1,0 +1,25 @@
+/* Scaled dot-product attention over tiles of keys.
+ *
+ * B = sequences, H = query heads, G = key-value heads, D = head dim,
+ * QL = queries and KL = keys of a sequence. q, o, d_o, dq are (B·QL, H·D),
+ * k, v, dk, dv (B·pitch, G·D), lse (B·H, QL), lengths (1, B) or absent. */
+struct rk_attention {
+	struct rk_mat q, k, v, o, lse, lengths, d_o, dq, dk, dv;
+	int64_t heads, kv_heads, dim, q_len, k_len, pitch;
+	int64_t blocks;  /* tasks of one sequence and head */
+	int64_t block;   /* queries, or keys in attention_keys, of one task */
+	float scale;
+	int32_t causal;
+};
+
+/* One thread's scratch: a transposed block of 256 columns and two score tiles of
+ * 64 keys, each for at most 32 queries, and some numbers per query. */
+enum {
+	RK_ATTENTION_KEYS = 64,
+	RK_ATTENTION_DIMS = 256,
+	RK_ATTENTION_QUERIES = 32,
+	RK_ATTENTION_SCRATCH = 4 * RK_ATTENTION_QUERIES * (RK_ATTENTION_DIMS + 2 * RK_ATTENTION_KEYS + 8),
+};
+
+#define RK_ATTENTION_OPS(X) X(attention_queries) X(attention_group) X(attention_rows) \
+	X(attention_backward) X(attention_backward_queries) X(attention_backward_keys)
