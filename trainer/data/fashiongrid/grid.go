@@ -229,4 +229,3 @@ func (p picture) Decode() (image.Image, error) {
 	}
 	return img, nil
 }
-
