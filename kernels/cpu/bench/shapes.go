@@ -1,0 +1,66 @@
+package bench
+
+import "fmt"
+
+// Op is an operation that is measured.
+type Op string
+
+// The operations. Rows is T, the number of tokens.
+const (
+	GemmNT   Op = "gemm nt"        // y (rows, out) = x (rows, in) · Wᵀ
+	GemmNN   Op = "gemm nn"        // dx (rows, in) = dy (rows, out) · W
+	GemmTN   Op = "gemm tn"        // dW (out, in) = dyᵀ · x
+	Forward  Op = "linear forward" // GemmNT with mask and adapter
+	Input    Op = "linear input"   // GemmNN with mask and adapter
+	Adapter  Op = "linear adapter" // GemmTN, masked and folded into dA and dB
+	Weighted Op = "linear weight"  // GemmTN, masked
+)
+
+// Shape is one operation at one size. Rank is the adapter's; the linear
+// operations need at least 1, except Weighted.
+type Shape struct {
+	Op            Op
+	Rows, Out, In int
+	Rank          int
+}
+
+// String names the shape in tables and benchmarks.
+func (s Shape) String() string {
+	text := fmt.Sprintf("%s %dx%dx%d", s.Op, s.Rows, s.Out, s.In)
+	if s.Rank > 0 {
+		text += fmt.Sprintf(" r%d", s.Rank)
+	}
+	return text
+}
+
+// flops of the dense product: a multiplication and an addition each.
+func (s Shape) flops() float64 { return 2 * float64(s.Rows) * float64(s.Out) * float64(s.In) }
+
+// Demo returns the shapes of the demonstration model: narrow layers, its
+// feed-forward layers and its head.
+func Demo() []Shape {
+	var shapes []Shape
+	for _, d := range []Shape{
+		{Rows: 500, Out: 64, In: 64}, {Rows: 4000, Out: 64, In: 64}, {Rows: 4000, Out: 128, In: 128},
+		{Rows: 4000, Out: 512, In: 128}, {Rows: 4000, Out: 128, In: 512}, {Rows: 4000, Out: 100, In: 128},
+	} {
+		shapes = append(shapes, every(d, 8)...)
+	}
+	return shapes
+}
+
+// Large returns the shapes of a layer of a 7B language model.
+func Large() []Shape { return every(Shape{Rows: 2048, Out: 4096, In: 4096}, 16) }
+
+func every(d Shape, rank int) []Shape {
+	var shapes []Shape
+	for _, op := range []Op{GemmNT, GemmNN, GemmTN, Forward, Input, Adapter, Weighted} {
+		s := d
+		s.Op = op
+		if op == Forward || op == Input || op == Adapter {
+			s.Rank = rank
+		}
+		shapes = append(shapes, s)
+	}
+	return shapes
+}
