@@ -75,3 +75,13 @@ func FuzzParseJob(f *testing.F) {
 		}
 	})
 }
+
+func TestDemoJobIsCompleteAndValid(t *testing.T) {
+	job, err := ParseJob("demo", strings.NewReader(DemoJob()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if job.Model.Path != "demo" || job.Train.Steps < 1 || job.Evaluate.Questions < 10000 {
+		t.Errorf("model %q, %d steps, %d questions", job.Model.Path, job.Train.Steps, job.Evaluate.Questions)
+	}
+}

@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"ressa/coordinator/api"
+)
+
+// Environment is where settings come from beside flags.
+type Environment struct {
+	Lookup func(name string) (string, bool)
+	// ConfigDir is the user's configuration directory; empty where there is none.
+	ConfigDir string
+}
+
+// ProcessEnvironment returns that of this process.
+func ProcessEnvironment() Environment {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		dir = ""
+	}
+	return Environment{Lookup: os.LookupEnv, ConfigDir: dir}
+}
+
+// Settle gives every flag of cmd that was not set on the command line the value
+// of its variable (RESSA_OUTPUT for --output), else of its key in the
+// configuration file: RESSA_CONFIG, or ressa/config.yaml in the user's
+// configuration directory, a flat mapping of flag names to values.
+func (e Environment) Settle(cmd *cobra.Command) error {
+	file, path, err := e.configFile()
+	if err != nil {
+		return api.Invalid(err)
+	}
+	var errs []error
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed || f.Name == "help" {
+			return
+		}
+		variable := "RESSA_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if v, ok := e.Lookup(variable); ok {
+			if err := cmd.Flags().Set(f.Name, v); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", variable, err))
+			}
+		} else if v, ok := file[f.Name]; ok {
+			if err := cmd.Flags().Set(f.Name, fmt.Sprint(v)); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %s: %w", path, f.Name, err))
+			}
+		}
+	})
+	return api.Invalid(errors.Join(errs...))
+}
+
+func (e Environment) configFile() (map[string]any, string, error) {
+	path, named := e.Lookup("RESSA_CONFIG")
+	if !named {
+		if e.ConfigDir == "" {
+			return nil, "", nil
+		}
+		path = filepath.Join(e.ConfigDir, "ressa", "config.yaml")
+	}
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) && !named {
+		return nil, "", nil
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("read configuration: %w", err)
+	}
+	out := map[string]any{}
+	if err := yaml.Unmarshal(raw, &out); err != nil {
+		text, _, _ := strings.Cut(err.Error(), "\n")
+		return nil, "", fmt.Errorf("configuration %s: %s", path, text)
+	}
+	return out, path, nil
+}
+
+// Output is the value of -o.
+type Output string
+
+// The output forms.
+const (
+	Table Output = "table"
+	JSON  Output = "json"
+	YAML  Output = "yaml"
+)
+
+// String implements pflag.Value.
+func (o *Output) String() string { return string(*o) }
+
+// Type implements pflag.Value.
+func (o *Output) Type() string { return "form" }
+
+// Set implements pflag.Value.
+func (o *Output) Set(s string) error {
+	if !slices.Contains([]Output{Table, JSON, YAML}, Output(s)) {
+		return fmt.Errorf("found %q, want table, json or yaml", s)
+	}
+	*o = Output(s)
+	return nil
+}
