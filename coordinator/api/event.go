@@ -104,3 +104,23 @@ const (
 	Failed    = "failed"
 	Cancelled = "cancelled"
 )
+
+// NamedScore is a score and whose it is.
+type NamedScore struct {
+	Name string
+	Score
+}
+
+// Scores returns the scores that there are in the order of a report.
+func (r Result) Scores() []NamedScore {
+	var out []NamedScore
+	for _, s := range []struct {
+		name  string
+		score *Score
+	}{{"dense", r.Dense}, {"pruned", r.Pruned}, {"repaired", r.Repaired}, {"blind", r.Blind}} {
+		if s.score != nil {
+			out = append(out, NamedScore{s.name, *s.score})
+		}
+	}
+	return out
+}

@@ -18,15 +18,9 @@ import (
 // Data is what a picture shows.
 type Data struct {
 	Title  string
-	Steps  []api.Step  // in order
-	Scores []Bar       // from left to right
-	Layers []api.Layer // in canonical order, vision before language
-}
-
-// Bar is one score.
-type Bar struct {
-	Name  string
-	Score api.Score
+	Steps  []api.Step       // in order
+	Scores []api.NamedScore // from left to right
+	Layers []api.Layer      // in canonical order, vision before language
 }
 
 var (
