@@ -100,6 +100,9 @@ func (p *Pool) Put(t kernels.Tensor) {
 // Peak returns the highest number of bytes that were handed out at once.
 func (p *Pool) Peak() int { return p.peak }
 
+// InUse returns the number of bytes that are handed out.
+func (p *Pool) InUse() int { return p.inUse }
+
 // Err returns the first failure to allocate.
 func (p *Pool) Err() error { return p.err }
 

@@ -73,7 +73,8 @@ type Tower interface {
 	// the tensors of the output, unless they are the caller's own.
 	Forward(l *Lane, b *data.Batch, in Edge, v Variant, keep bool) (Edge, State)
 	// Backward writes the gradients of what is trained into l.Grads and returns
-	// the gradient of in, absent tensors where needInput is false. It releases s.
+	// the gradient of in, absent tensors where needInput is false. It releases s,
+	// takes over no tensor of dout, and the caller frees what it returns.
 	Backward(l *Lane, s State, dout Edge, needInput bool) Edge
 }
 

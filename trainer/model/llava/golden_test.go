@@ -207,20 +207,7 @@ func TestSparseLoRAGradientsMatchPyTorch(t *testing.T) {
 	for name, d := range devices(t) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, d, loadTiny(t, d, llava.Options{}))
-			values := map[string][]float32{}
-			for _, tower := range r.towers {
-				for _, n := range tower.tower.Linears() {
-					p := n.Weight.Name
-					if tower.tower.Prunable(n) {
-						n.Mask = r.mask(g.raw("sparse.mask."+p).Data, n.Out(), n.In())
-					}
-					n.Scale = float32(g.setting("scale"))
-					n.A = tower.layout.Add(p+".A", int(g.setting("rank")), n.In())
-					n.B = tower.layout.Add(p+".B", n.Out(), int(g.setting("rank")))
-					values[p+".A"], values[p+".B"] = g.floats("sparse.value."+p+".A"), g.floats("sparse.value."+p+".B")
-				}
-			}
-			r.allocate(values)
+			values := r.attachSparse(g)
 			b := g.batch(r.model.Config)
 			lambda, temperature := g.setting("lambda"), g.setting("temperature")
 			out := r.step(b, loss{ce: 1 - lambda, kl: lambda * temperature * temperature, temperature: temperature})

@@ -21,12 +21,14 @@ type Language struct {
 	norm   *layer.Norm   // nil but in the last stage
 	head   *model.Linear // (V, C), nil but in the last stage
 	params []*model.Param
+
+	positions int // that the rotary tables cover
 }
 
 var _ model.Language = (*Language)(nil)
 
 func newLanguage(b *builder, c Config, stage Range, rotary *layer.Rotary) *Language {
-	t := &Language{config: c}
+	t := &Language{config: c, positions: rotary.Cos.Rows}
 	if stage.Lo == 0 {
 		t.embed = newInputEmbedding(b, c)
 	}

@@ -54,6 +54,26 @@ func (r *rig) trainAll() {
 	r.allocate(values)
 }
 
+// attachSparse gives every linear the masks and factors of the goldens.
+func (r *rig) attachSparse(g goldens) map[string][]float32 {
+	r.t.Helper()
+	values := map[string][]float32{}
+	for _, t := range r.towers {
+		for _, n := range t.tower.Linears() {
+			p := n.Weight.Name
+			if t.tower.Prunable(n) {
+				n.Mask = r.mask(g.raw("sparse.mask."+p).Data, n.Out(), n.In())
+			}
+			n.Scale = float32(g.setting("scale"))
+			n.A = t.layout.Add(p+".A", int(g.setting("rank")), n.In())
+			n.B = t.layout.Add(p+".B", n.Out(), int(g.setting("rank")))
+			values[p+".A"], values[p+".B"] = g.floats("sparse.value."+p+".A"), g.floats("sparse.value."+p+".B")
+		}
+	}
+	r.allocate(values)
+	return values
+}
+
 // allocate makes the flat vectors; gradients start as garbage, because every
 // one must be overwritten.
 func (r *rig) allocate(values map[string][]float32) {
@@ -194,6 +214,9 @@ func (r *rig) step(b *data.Batch, w loss) result {
 		lane.Free(k.Logits)
 	}
 	r.sync()
+	if used := r.pool.InUse(); used != 0 {
+		r.t.Errorf("%d bytes of scratch are not given back", used)
+	}
 
 	out.grads = map[string][]float32{}
 	for _, t := range r.towers {

@@ -1,0 +1,137 @@
+package llava_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"ressa/trainer/data"
+	"ressa/trainer/model"
+	"ressa/trainer/model/generate"
+	"ressa/trainer/model/llava"
+)
+
+// generate continues a batch with both towers of r.
+func (r *rig) generate(b *data.Batch, v model.Variant, o generate.Options) [][]int32 {
+	r.t.Helper()
+	vision, language := r.towers[0], r.towers[1]
+	features, _ := vision.tower.Forward(vision.lane, b, model.Edge{}, v, false)
+	out, err := generate.Run(context.Background(), language.lane, r.model.Language, b, features, v, o)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.pool.Put(features.Tensor(model.Features))
+	return out
+}
+
+func TestGreedyMatchesTransformers(t *testing.T) {
+	g := openGoldens(t)
+	for name, d := range devices(t) {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, d, loadTiny(t, d, llava.Options{}))
+			b := g.batch(r.model.Config)
+			for _, n := range []int{1, 2, 8} {
+				for i, got := range r.generate(b, model.Dense, generate.Options{MaxNew: n}) {
+					if want := g.ints([]string{"greedy.0", "greedy.1", "greedy.2"}[i])[:n]; !slices.Equal(got, want) {
+						t.Errorf("sequence %d, %d tokens: %v, want %v", i, n, got, want)
+					}
+				}
+			}
+			if used := r.pool.InUse(); used != 0 {
+				t.Errorf("%d bytes of scratch are not given back", used)
+			}
+		})
+	}
+}
+
+// A cached continuation is the one that computing every prefix anew gives, for
+// both variants, greedily and sampled.
+func TestCacheEqualsRecomputation(t *testing.T) {
+	g := openGoldens(t)
+	for name, d := range devices(t) {
+		r := newRig(t, d, loadTiny(t, d, llava.Options{}))
+		r.attachSparse(g)
+		for variant, v := range map[string]model.Variant{"student": model.Student, "dense": model.Dense} {
+			for mode, o := range map[string]generate.Options{
+				"greedy":  {MaxNew: 6},
+				"sampled": {MaxNew: 6, Temperature: 1.5, TopK: 30, TopP: 0.95, Seed: 5, FirstSequence: 100},
+			} {
+				t.Run(name+"/"+variant+"/"+mode, func(t *testing.T) {
+					b := g.batch(r.model.Config)
+					got := r.generate(b, v, o)
+					want := make([][]int32, b.Sequences)
+					o.MaxNew = 1
+					for range 6 {
+						next := r.generate(b, v, o)
+						for i := range next {
+							want[i] = append(want[i], next[i]...)
+						}
+						b = extend(b, next)
+					}
+					for i := range want {
+						if !slices.Equal(got[i], want[i]) {
+							t.Errorf("sequence %d: %v, recomputed %v", i, got[i], want[i])
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// extend returns the batch with one more token a sequence.
+func extend(b *data.Batch, next [][]int32) *data.Batch {
+	out := *b
+	out.Length++
+	out.Tokens, out.Positions, out.ImageRows, out.Lengths = nil, nil, nil, nil
+	for i, n := range b.Lengths {
+		row := append(slices.Clone(b.Tokens[i*b.Length:i*b.Length+int(n)]), next[i]...)
+		row = append(row, make([]int32, out.Length-len(row))...)
+		out.Tokens = append(out.Tokens, row...)
+		out.Lengths = append(out.Lengths, n+1)
+		for t := range out.Length {
+			out.Positions = append(out.Positions, int32(t))
+		}
+	}
+	for _, r := range b.ImageRows {
+		out.ImageRows = append(out.ImageRows, r+r/int32(b.Length))
+	}
+	return &out
+}
+
+func TestStopToken(t *testing.T) {
+	g := openGoldens(t)
+	d := devices(t)["reference"]
+	r := newRig(t, d, loadTiny(t, d, llava.Options{}))
+	b := g.batch(r.model.Config)
+	free := r.generate(b, model.Dense, generate.Options{MaxNew: 8})
+	stop := free[1][3]
+	for i, got := range r.generate(b, model.Dense, generate.Options{MaxNew: 8, Stop: []int32{stop}}) {
+		want := free[i]
+		if at := slices.Index(want, stop); at >= 0 {
+			want = want[:at]
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("sequence %d: %v, want %v before %d", i, got, want, stop)
+		}
+	}
+}
+
+func TestGenerateRefuses(t *testing.T) {
+	g := openGoldens(t)
+	d := devices(t)["reference"]
+	r := newRig(t, d, loadTiny(t, d, llava.Options{}))
+	b := g.batch(r.model.Config)
+	cases := map[string]generate.Options{
+		"no tokens":   {},
+		"too long":    {MaxNew: 1000},
+		"temperature": {MaxNew: 1, Temperature: -1},
+		"top-p":       {MaxNew: 1, TopP: 1.5},
+		"top-k":       {MaxNew: 1, TopK: -1},
+	}
+	for name, o := range cases {
+		if _, err := generate.Run(context.Background(), r.towers[1].lane, r.model.Language, b, model.Edge{}, model.Dense, o); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
