@@ -3,6 +3,11 @@ package prune
 import (
 	"fmt"
 	"math"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+
+	"ressa/kernels/sparse"
 )
 
 // Granularity says among which weights an unstructured pattern compares scores.
@@ -21,6 +26,67 @@ func (g Granularity) String() string {
 		return "matrix"
 	}
 	return "row"
+}
+
+// Select returns the mask of one weight (rows, cols), row-major, under a pattern:
+// the weights with the lowest scores |w|·norms[column] go, among equal ones the
+// lower index first. In a row whose length is no multiple of m, the last, shorter
+// group keeps n as well. Weights and norms must be finite. Rows are shared out to
+// all processors, which shows in nothing but time.
+func Select(w []float32, rows, cols int, norms []float64, p sparse.Pattern, g Granularity) (sparse.Mask, error) {
+	mask := sparse.NewOnes(rows, cols)
+	if !p.Structured() && g == PerMatrix {
+		scores := make([]float64, rows*cols)
+		score(scores, w, norms)
+		if err := checkScores(scores, 0, cols); err != nil {
+			return sparse.Mask{}, err
+		}
+		lowest(scores, p.Drop(rows*cols), make([]uint64, rows*cols), func(i int) { mask.Set(i/cols, i%cols, false) })
+		return mask, nil
+	}
+	workers := runtime.GOMAXPROCS(0)
+	var group errgroup.Group
+	for k := range workers {
+		// Workers write different rows, and a mask's rows share no word.
+		lo, hi := rows*k/workers, rows*(k+1)/workers
+		group.Go(func() error {
+			scores, scratch := make([]float64, cols), make([]uint64, cols)
+			for r := lo; r < hi; r++ {
+				score(scores, w[r*cols:(r+1)*cols], norms)
+				if err := checkScores(scores, r, cols); err != nil {
+					return err
+				}
+				if !p.Structured() {
+					lowest(scores, p.Drop(cols), scratch, func(c int) { mask.Set(r, c, false) })
+					continue
+				}
+				for c := 0; c < cols; c += p.M {
+					group := scores[c:min(c+p.M, cols)]
+					lowestFew(group, p.Drop(len(group)), func(i int) { mask.Set(r, c+i, false) })
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return sparse.Mask{}, err
+	}
+	return mask, nil
+}
+
+// lowestFew does what lowest does for a handful of scores.
+func lowestFew(scores []float64, k int, drop func(i int)) {
+	var dropped uint64 // a group has at most 64
+	for range k {
+		least := -1
+		for i, s := range scores {
+			if dropped>>i&1 == 0 && (least < 0 || s < scores[least]) {
+				least = i
+			}
+		}
+		dropped |= 1 << least
+		drop(least)
+	}
 }
 
 // lowest calls drop for the k lowest of scores in ascending index. Among equal
@@ -79,11 +145,11 @@ func kth(scores []float64, k int, scratch []uint64) (threshold uint64, equal int
 	return left[0], k
 }
 
-// checkScores refuses scores that cannot be ordered.
-func checkScores(scores []float64, cols int) error {
+// checkScores refuses scores that cannot be ordered. The first one stands in row.
+func checkScores(scores []float64, row, cols int) error {
 	for i, s := range scores {
 		if !(s >= 0) || math.IsInf(s, 0) {
-			return fmt.Errorf("score of weight (%d, %d) is %v, want a finite number", i/cols, i%cols, s)
+			return fmt.Errorf("score of weight (%d, %d) is %v, want a finite number", row+i/cols, i%cols, s)
 		}
 	}
 	return nil

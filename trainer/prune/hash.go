@@ -1,0 +1,83 @@
+package prune
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash"
+
+	"ressa/kernels"
+	"ressa/kernels/sparse"
+	"ressa/trainer/model"
+)
+
+// BaseHash returns the SHA-256, in hexadecimal, of what training does not change:
+// every parameter of the towers, in canonical order, with its name, dtype, shape
+// and mask, weights at masked positions counting as zero. Checkpoints carry it, so
+// that an adapter is never joined to another base. Where the pruner rewrote a
+// weight, the rewritten one counts.
+func BaseHash(ctx context.Context, l *model.Lane, masks Masks, towers ...model.Tower) (string, error) {
+	byName := masks.index()
+	h := sha256.New()
+	for _, t := range towers {
+		rewritten := map[*model.Param]kernels.Tensor{}
+		for _, n := range t.Linears() {
+			if !n.Pruned.IsZero() {
+				rewritten[n.Weight] = n.Pruned
+			}
+		}
+		for _, p := range t.Params() {
+			value := p.Value
+			if w, ok := rewritten[p]; ok {
+				value = w
+			}
+			raw := make([]byte, value.Bytes())
+			l.Stream.Download(raw, value)
+			if err := l.Stream.Synchronize(ctx); err != nil {
+				return "", fmt.Errorf("hash %s: %w", p.Name, err)
+			}
+			mask := byName[p.Name]
+			if err := hashParam(h, p, value, raw, mask); err != nil {
+				return "", fmt.Errorf("hash %s: %w", p.Name, err)
+			}
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// hashParam feeds one parameter; lengths before contents make the text unique.
+func hashParam(h hash.Hash, p *model.Param, value kernels.Tensor, raw []byte, mask sparse.Mask) error {
+	head := binary.LittleEndian.AppendUint64(nil, uint64(len(p.Name)))
+	head = append(append(head, p.Name...), byte(value.DType), byte(len(p.Shape)))
+	for _, d := range p.Shape {
+		head = binary.LittleEndian.AppendUint64(head, uint64(d))
+	}
+	head = binary.LittleEndian.AppendUint64(head, uint64(len(mask.Words)))
+	h.Write(head) // a hash never fails
+	if mask.IsZero() {
+		h.Write(raw)
+		return nil
+	}
+	if mask.Rows != value.Rows || mask.Cols != value.Cols {
+		return fmt.Errorf("mask is (%d, %d), the weight (%d, %d)", mask.Rows, mask.Cols, value.Rows, value.Cols)
+	}
+	zero(raw, value.DType.Size(), mask)
+	h.Write(raw)
+	h.Write(mask.Bytes())
+	return nil
+}
+
+// zero clears the elements that a mask drops.
+func zero(raw []byte, size int, mask sparse.Mask) {
+	for r := range mask.Rows {
+		row := mask.Row(r)
+		for c := range mask.Cols {
+			if row[c/64]>>(c%64)&1 == 0 {
+				i := (r*mask.Cols + c) * size
+				clear(raw[i : i+size])
+			}
+		}
+	}
+}

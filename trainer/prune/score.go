@@ -1,0 +1,114 @@
+package prune
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"ressa/kernels"
+	"ressa/kernels/sparse"
+	"ressa/trainer/checkpoint/safetensors"
+	"ressa/trainer/model"
+)
+
+// Method says how weights are scored; the lowest scores of a pattern are pruned.
+type Method string
+
+const (
+	// Magnitude scores |W|.
+	Magnitude Method = "magnitude"
+	// Wanda scores |W|·√(mean over calibration tokens of x_j²) (Sun et al., arXiv
+	// 2306.11695). The published code takes the mean over samples of ‖x_j‖²: that
+	// differs by one factor for the whole matrix, so the masks are the same.
+	Wanda Method = "wanda"
+)
+
+// ParseMethod returns the method of that name.
+func ParseMethod(name string) (Method, error) {
+	switch m := Method(name); m {
+	case Magnitude, Wanda:
+		return m, nil
+	}
+	return "", fmt.Errorf("pruning method %q is unknown, want %s or %s", name, Magnitude, Wanda)
+}
+
+// Options say how one tower is pruned.
+type Options struct {
+	Method  Method
+	Pattern sparse.Pattern
+	// Granularity of an unstructured pattern: PerRow for a language model,
+	// PerMatrix for a vision encoder, as published. Ignored by n:m.
+	Granularity Granularity
+	// Calibration holds the statistics that Wanda needs.
+	Calibration *Calibration
+}
+
+// Compute returns the masks of a tower's prunable linears, in canonical order.
+// Scores are products in float64. Among equal scores the weight with the lower
+// index goes first. It reads the weights as loaded, Param.Value, and changes
+// nothing. One layer is held on the host at a time.
+func Compute(ctx context.Context, l *model.Lane, tower model.Tower, o Options) (Masks, error) {
+	if _, err := ParseMethod(string(o.Method)); err != nil {
+		return nil, err
+	}
+	if err := o.Pattern.Validate(); err != nil {
+		return nil, err
+	}
+	var masks Masks
+	for _, n := range tower.Linears() {
+		if !tower.Prunable(n) {
+			continue
+		}
+		norms := ones(n.In())
+		if o.Method == Wanda {
+			s, err := o.Calibration.Of(n.Weight.Name)
+			if err != nil {
+				return nil, err
+			}
+			if len(s.SumSquares) != n.In() {
+				return nil, fmt.Errorf("prune: calibration of %s has %d inputs, want %d", n.Weight.Name, len(s.SumSquares), n.In())
+			}
+			norms = s.Norms()
+		}
+		w, err := weights(ctx, l, n.Weight.Value)
+		if err != nil {
+			return nil, fmt.Errorf("prune %s: %w", n.Weight.Name, err)
+		}
+		mask, err := Select(w, n.Out(), n.In(), norms, o.Pattern, o.Granularity)
+		if err != nil {
+			return nil, fmt.Errorf("prune %s: %w", n.Weight.Name, err)
+		}
+		masks = append(masks, Entry{Name: n.Weight.Name, Mask: mask})
+	}
+	return masks, nil
+}
+
+func ones(n int) []float64 {
+	out := make([]float64, n)
+	for i := range out {
+		out[i] = 1
+	}
+	return out
+}
+
+// score writes |w|·norm of row-major w over len(norms) columns.
+func score(dst []float64, w []float32, norms []float64) {
+	for i, v := range w {
+		dst[i] = math.Abs(float64(v)) * norms[i%len(norms)]
+	}
+}
+
+// weights downloads a tensor as float32.
+func weights(ctx context.Context, l *model.Lane, t kernels.Tensor) ([]float32, error) {
+	raw := make([]byte, t.Bytes())
+	l.Stream.Download(raw, t)
+	if err := l.Stream.Synchronize(ctx); err != nil {
+		return nil, err
+	}
+	d := safetensors.F32
+	if t.DType == kernels.BF16 {
+		d = safetensors.BF16
+	}
+	out := make([]float32, t.Len())
+	return out, safetensors.DecodeFloat32(out, raw, d)
+}
