@@ -5,20 +5,13 @@ package cpu
 // #include "kernels.h"
 import "C"
 
-import (
-	"fmt"
-
-	"ressa/kernels"
-)
+import "ressa/kernels"
 
 // activationWork is how many elementary operations an activation costs.
 const activationWork = 8
 
 // activation runs fn over the operands of g, which all have the shape of y.
 func (s *stream) activation(fn C.rk_task, g *C.struct_rk_activation, f kernels.Activation) {
-	if f > kernels.ReLU {
-		s.fail(fmt.Errorf("activation: unknown function %d", f))
-	}
 	if s.err != nil {
 		return
 	}
@@ -45,6 +38,7 @@ func divide(m C.struct_rk_mat, flat bool) (block C.int64_t, isFlat C.int32_t, ta
 
 // Activate writes y = f(x).
 func (s *stream) Activate(y, x kernels.Tensor, f kernels.Activation) {
+	s.fail(kernels.CheckActivate(y, x, f))
 	g := arguments[C.struct_rk_activation](s)
 	g.y = s.mat("activate", "y", y, -1, -1, f32)
 	g.x = s.mat("activate", "x", x, y.Rows, y.Cols, f32)
@@ -53,6 +47,7 @@ func (s *stream) Activate(y, x kernels.Tensor, f kernels.Activation) {
 
 // ActivateBackward writes dx = dy · f'(x).
 func (s *stream) ActivateBackward(dx, dy, x kernels.Tensor, f kernels.Activation) {
+	s.fail(kernels.CheckActivateBackward(dx, dy, x, f))
 	g := arguments[C.struct_rk_activation](s)
 	g.y = s.mat("activate backward", "dx", dx, -1, -1, f32)
 	g.dy = s.mat("activate backward", "dy", dy, dx.Rows, dx.Cols, f32)
@@ -62,6 +57,7 @@ func (s *stream) ActivateBackward(dx, dy, x kernels.Tensor, f kernels.Activation
 
 // Gate writes y = f(gate) · up.
 func (s *stream) Gate(y, gate, up kernels.Tensor, f kernels.Activation) {
+	s.fail(kernels.CheckGate(y, gate, up, f))
 	g := arguments[C.struct_rk_activation](s)
 	g.y = s.mat("gate", "y", y, -1, -1, f32)
 	g.x = s.mat("gate", "gate", gate, y.Rows, y.Cols, f32)
@@ -72,6 +68,7 @@ func (s *stream) Gate(y, gate, up kernels.Tensor, f kernels.Activation) {
 // GateBackward writes dgate = dy · up · f'(gate) and dup = dy · f(gate).
 func (s *stream) GateBackward(dgate, dup, dy, gate, up kernels.Tensor, f kernels.Activation) {
 	const op = "gate backward"
+	s.fail(kernels.CheckGateBackward(dgate, dup, dy, gate, up, f))
 	g := arguments[C.struct_rk_activation](s)
 	g.y = s.mat(op, "dgate", dgate, -1, -1, f32)
 	g.dup = s.mat(op, "dup", dup, dgate.Rows, dgate.Cols, f32)

@@ -19,19 +19,20 @@ RK_INLINE vf rk_activation_value(int f, vf x)
 /* f'(x) */
 RK_INLINE vf rk_activation_slope(int f, vf x)
 {
-	vf one = vf_set1(1.0f), s;
+	const vf one = vf_set1(1.0f);
+	vf s, slope, u = vf_fma(x * x, vf_set1(RK_TANH_CUBE), one) * (2 * RK_SQRT_2_PI);
 	switch (f) {
 	case RK_GELU:
 		return vf_fma(x * 0.398942280f, vf_exp(x * x * -0.5f), vf_normal_cdf(x)); /* Φ + x·φ */
 	case RK_GELU_TANH:
-		s = vf_sigmoid(x * (2 * RK_SQRT_2_PI) * vf_fma(x * x, vf_set1(RK_TANH_CUBE), one));
-		return vf_fma(x * s * (1.0f - s), (2 * RK_SQRT_2_PI) * vf_fma(x * x, vf_set1(3 * RK_TANH_CUBE), one), s);
+		slope = vf_sigmoid_slope(x * u, &s);
+		return vf_fma(x * slope, vf_fma(x * x, vf_set1(3 * RK_TANH_CUBE), one) * (2 * RK_SQRT_2_PI), s);
 	case RK_QUICK_GELU:
-		s = vf_sigmoid(x * 1.702f);
-		return vf_fma(x * 1.702f * s, 1.0f - s, s);
+		slope = vf_sigmoid_slope(x * 1.702f, &s);
+		return vf_fma(x * 1.702f, slope, s);
 	case RK_SILU:
-		s = vf_sigmoid(x);
-		return vf_fma(x * s, 1.0f - s, s);
+		slope = vf_sigmoid_slope(x, &s);
+		return vf_fma(x, slope, s);
 	default:
 		return vf_less(vf_zero(), x, one, vf_zero());
 	}

@@ -86,6 +86,12 @@ RK_INLINE vf vf_normal_cdf(vf x)
 	return vf_less(vf_set1(0.927734375f), t, tail, centre);
 }
 
-/* 1/(1 + exp(−x)) */
+/* σ(x) = 1/(1 + exp(−x)), and σ(x)·(1 − σ(x)) without cancellation. */
 RK_INLINE vf vf_sigmoid(vf x) { return 1.0f / (vf_exp(-x) + 1.0f); }
+RK_INLINE vf vf_sigmoid_slope(vf x, vf *sigmoid)
+{
+	vf e = vf_exp(-vf_abs(x)), s = 1.0f / (e + 1.0f); /* σ(|x|), and 1 − σ(|x|) = e·s */
+	*sigmoid = vf_less(x, vf_zero(), e * s, s);
+	return e * s * s;
+}
 #endif

@@ -5,6 +5,7 @@ package cpu
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"testing"
 
@@ -114,4 +115,36 @@ func (w *twins) agree(what string, p pair, tolerance float64) {
 			w.t.Fatalf("%s: element (%d, %d) is %v, want %v", what, i/p[0].Cols, i%p[0].Cols, a, b)
 		}
 	}
+}
+
+func TestRowOperationsAgreeWithReference(t *testing.T) {
+	everyVariant(t, func(t *testing.T, variant string) {
+		for _, rows := range []int{1, 40, 3000} {
+			for i, cols := range widths {
+				w := newTwins(t, Options{Variant: variant, Threads: 2})
+				f := func(rows int) pair { return w.tensor(kernels.F32, rows, cols, i%2, nil) }
+				x, y, p := f(rows), f(rows), w.tensor(kernels.BF16, 7, cols, 0, nil)
+				one, seven, table := f(1), f(7), f(13)
+				index := w.tensor(kernels.I32, 1, rows, 0, func(i int) float64 { return float64(i * i % 13) })
+				best := w.tensor(kernels.I32, 1, rows, 0, nil)
+				z := w.tensor(kernels.F32, rows, cols, 1, func(int) float64 { return float64(w.rig.rng.IntN(300)) })
+				head := w.tensor(kernels.F32, rows, 3*2*cols, 0, nil)
+				cos, sin := f(13), f(13)
+				w.run(func(s kernels.Stream, k int) {
+					s.AddRows(y[k], x[k], p[k])
+					s.SumRowGroups(one[k], x[k])
+					s.SumRowGroups(seven[k], x[k])
+					s.ScatterAddRows(table[k], x[k], index[k])
+					s.ArgmaxRows(best[k], z[k])
+					s.Rotate(head[k], 2*cols, cos[k], sin[k], index[k], rows > 1)
+				})
+				for k, p := range []pair{y, best} {
+					w.agree(fmt.Sprint("result ", k), p, 0)
+				}
+				for k, p := range []pair{one, seven, table, head} {
+					w.agree(fmt.Sprint("sum ", k), p, 1e-4) // of up to 3,000 normal numbers
+				}
+			}
+		}
+	})
 }
