@@ -69,6 +69,9 @@ func (f *Folder) open() error {
 	if err != nil {
 		return err
 	}
+	if len(weights) == 0 {
+		return fmt.Errorf("%s: %w: found no tensor in %s", f.dir, ErrNoWeights, weightsFile)
+	}
 	if f.llava() {
 		if f.spelling, err = SpellingOf(sortedKeys(weights)); err != nil {
 			return fmt.Errorf("%s: %w", f.dir, err)

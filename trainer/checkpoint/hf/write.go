@@ -218,6 +218,11 @@ func encodeFile(ctx context.Context, path string, entries []safetensors.Entry) (
 }
 
 func copySideFiles(from, to string) error {
+	if info, err := os.Stat(from); err != nil {
+		return fmt.Errorf("copy side files: %w", err)
+	} else if !info.IsDir() {
+		return fmt.Errorf("copy side files: %s: expected a folder", from)
+	}
 	names, err := sideFiles(from)
 	if err != nil {
 		return err
