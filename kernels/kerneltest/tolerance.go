@@ -1,0 +1,106 @@
+package kerneltest
+
+import (
+	"fmt"
+	"math"
+)
+
+// unit is half the spacing of float32 relative to the number: one rounding.
+const unit = 1.0 / (1 << 24)
+
+// Tolerance is how far a backend may be from the reference. The error of an
+// element is at most Units·2⁻²⁴·m, where m is the magnitude that Reason names.
+type Tolerance struct {
+	Units  float64 // 0: identical bits
+	Reason string
+}
+
+// Tolerances returns the tolerance of every operation.
+func Tolerances() map[string]Tolerance {
+	return map[string]Tolerance{
+		"Fill":           {0, "nothing is computed"},
+		"Convert":        {0, "rounding to nearest even has one result"},
+		"Add":            {0, "one rounding"},
+		"AddRounded":     {0, "one rounding of each operand and one of the sum"},
+		"AddRows":        {0, "one rounding"},
+		"GatherRows":     {0, "nothing is computed"},
+		"ScatterRows":    {0, "nothing is computed"},
+		"ScatterAddRows": {0, "float32 sums in ascending order are part of the contract"},
+		"ArgmaxRows":     {0, "comparisons are exact"},
+		"SumRowGroups":   {4, "m = √n·Σ|x|: n roundings in a free order, of random sign"},
+		"Rotate":         {4, "m = |x[j]| + |x[j+h]|: two products and a sum, fused or not"},
+		"Activate": {16, "m = |x|: f is x times something in 0…1 that comes from an exp, tanh or erf of a few units; " +
+			"deep in the tail only the absolute error is held"},
+		"ActivateBackward":      {16, "m = (1+|x|)·|dy|: f' adds two such terms, one of them multiplied by x"},
+		"Gate":                  {16, "m = |gate·up|, as Activate"},
+		"GateBackward":          {16, "m = (1+|gate|)·|dy·up| and |gate·dy|, as Activate"},
+		"Gemm":                  {4, "m = √K·|A||B| (+|C|): K roundings of random sign, in any order, fused or not"},
+		"EffectiveWeight":       {2, "m = (r+2)·(|W| + s·|B||A|): the products may be fused; +2⁻⁷|y| where a bfloat16 rounding may fall to the other side"},
+		"LinearForward":         {4, "m = √K·|x||W_eff| + |bias|, with the device's own W_eff: all operations use the same bits of it"},
+		"LinearBackwardInput":   {4, "m = √K·|dy||W_eff| (+|dx|), with the device's own W_eff"},
+		"LinearBackwardAdapter": {4, "m = (√T+√n)·|dyᵀ||x||A|: a sum over tokens inside a sum over n columns or rows"},
+		"LinearBackwardWeight":  {4, "m = √T·|dyᵀ||x|"},
+		"AttentionForward": {8, "m = (√D+√keys+S)·Σp|v| with S the greatest Σ|q||k|·scale: " +
+			"an error of a score is a relative one of its exp; for the log-sum-exp m = √D+S+log(keys)"},
+		"AttentionBackward": {16, "m as in the forward pass, with the sums of p·(|dO||v| + |dO||O|) times |k|, |q|, and of p·|dO|"},
+		"LayerNorm":         {16, "m = √C·(1 + mean|x|·rstd)·(1+|xhat|)·|gamma| + |beta|: the mean is subtracted from what it is the mean of"},
+		"LayerNormBackward": {16, "m = √C·(1 + mean|x|·rstd)·rstd·(|e| + mean|e| + |xhat|·mean|e·xhat|); gradients of parameters √T·Σ of the terms"},
+		"RMSNorm":           {16, "m = √C·|y|"},
+		"RMSNormBackward":   {16, "as LayerNormBackward, without mean"},
+		"CrossEntropyKL": {16, "m = (1+Z+√V)·(the terms' absolute values) with Z the greatest |logit|, over the temperature where that is less than 1: " +
+			"an error of a logit is a relative one of its exp"},
+		"AdamW":               {16, "m = |p| + |update| of absolute operands; m and v likewise: a handful of roundings, fused or not"},
+		"SegmentSumSquares":   {16 * 0x1p-29, "m = √n·Σx², at float64's unit: the order within a block is free"},
+		"ColumnSumSquares":    {0, "squares of float32 are exact in float64 and the order is fixed"},
+		"Upload and Download": {0, "nothing is computed"},
+	}
+}
+
+// units returns the tolerance of op as a factor of the magnitude.
+func units(op string) float64 {
+	t, ok := Tolerances()[op]
+	if !ok {
+		panic(fmt.Sprintf("kerneltest: no tolerance for %s", op))
+	}
+	return t.Units * unit
+}
+
+// scaled returns units(op)·f·m for each element of m.
+func scaled(op string, f float64, m []float64) []float64 {
+	u := units(op) * f
+	b := make([]float64, len(m))
+	for i, v := range m {
+		b[i] = u * math.Abs(v)
+	}
+	return b
+}
+
+// summed bounds outputs that are sums of n products: units·√n times the result
+// with the named operands taken absolute.
+func summed(op string, n float64, outputs []int, named ...int) func(*trial, [][]float64) [][]float64 {
+	return func(t *trial, want [][]float64) [][]float64 {
+		m := t.absolute(want, named...)
+		b := make([][]float64, len(t.operands))
+		for _, o := range outputs {
+			b[o] = scaled(op, math.Sqrt(max(1, n)), m[o])
+		}
+		return b
+	}
+}
+
+// elementwise bounds output o by units times the magnitude of each element.
+func elementwise(op string, o int, magnitude func(t *trial, i, j int) float64) func(*trial, [][]float64) [][]float64 {
+	return func(t *trial, _ [][]float64) [][]float64 {
+		b := make([][]float64, len(t.operands))
+		out := t.operands[o]
+		for i := range out.rows {
+			for j := range out.cols {
+				b[o] = append(b[o], units(op)*magnitude(t, i, j))
+			}
+		}
+		return b
+	}
+}
+
+// first returns element (i, j) of operand o as it is before the operation.
+func (t *trial) first(o, i, j int) float64 { return t.operands[o].value(t.operands[o].data, i, j) }
