@@ -30,6 +30,31 @@ func Round(tower model.Tower, d kernels.DType) {
 	}
 }
 
+// RoundFrozen rounds every parameter of a tower to d and back, in place, but for
+// the weights of its linears, whose effective weight is rounded as a whole. With
+// it, student, teacher and the exported checkpoint agree on norms, biases,
+// embeddings and head when a model stored in float32 is exported in bf16. It is
+// called once, after loading; for F32 it does nothing.
+func RoundFrozen(ctx context.Context, l *model.Lane, tower model.Tower, d kernels.DType) error {
+	linears := map[*model.Param]bool{}
+	for _, n := range tower.Linears() {
+		linears[n.Weight] = true
+	}
+	for _, p := range tower.Params() {
+		if linears[p] || d == kernels.F32 || p.Value.DType == d {
+			continue
+		}
+		rounded := l.Pool.Get(d, p.Value.Rows, p.Value.Cols)
+		l.Stream.Convert(rounded, p.Value)
+		l.Stream.Convert(p.Value, rounded)
+		l.Free(rounded)
+	}
+	if err := l.Stream.Synchronize(ctx); err != nil {
+		return fmt.Errorf("adapter: round frozen parameters: %w", err)
+	}
+	return nil
+}
+
 // Attach gives every linear that the options choose its slots, in the canonical
 // order of the tower's linears (of its parameters for [Full]), and returns the
 // layout. Masks must be on the linears already. It fails on bad options, on a

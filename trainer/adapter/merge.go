@@ -25,9 +25,9 @@ type MergedLayer struct {
 type MergeReport struct {
 	Layers []MergedLayer // in canonical order; only layers with factors
 	// Inexact counts values outside the linears' weights (norms, biases,
-	// embeddings) that the export dtype cannot hold: those the exported model has
-	// otherwise than the trained one. It is zero where the model was loaded in the
-	// export dtype.
+	// embeddings, head) that the export dtype cannot hold: those the exported model
+	// has otherwise than the trained one. It is zero after [RoundFrozen], unless
+	// such parameters are trained.
 	Inexact int
 }
 
@@ -83,7 +83,7 @@ func NewMerger(l *model.Lane, tower model.Tower, round kernels.DType) *Merger {
 // DType returns the dtype of what Param returns: F32 or BF16.
 func (m *Merger) DType() kernels.DType { return m.round }
 
-// Param returns one parameter of the tower, little-endian and row-major. A
+// Param returns one parameter of the tower, or a frozen one outside all towers, little-endian and row-major. A
 // linear's weight is the effective one, by the same kernel as in training, with
 // exactly +0.0 at masked positions, also for [LoRARemask].
 func (m *Merger) Param(ctx context.Context, p *model.Param) ([]byte, error) {
@@ -119,7 +119,9 @@ func (m *Merger) Report() MergeReport {
 		if layer, ok := m.layers[p]; ok {
 			r.Layers = append(r.Layers, layer)
 		}
-		r.Inexact += m.inexact[p]
+	}
+	for _, n := range m.inexact {
+		r.Inexact += n
 	}
 	return r
 }

@@ -132,4 +132,14 @@ func TestInexactValues(t *testing.T) {
 	if r := m.Report(); r.Inexact != 18 || len(r.Layers) != 0 {
 		t.Errorf("report %+v", r)
 	}
+	l := &model.Lane{Stream: b.stream, Pool: model.NewPool(b.device)}
+	before := b.floats(b.tower.linears[1].Weight.Value)
+	if err := RoundFrozen(context.Background(), l, b.tower, kernels.BF16); err != nil {
+		t.Fatal(err)
+	}
+	m = NewMerger(l, b.tower, kernels.BF16)
+	b.merged(m)
+	if r := m.Report(); r.Inexact != 0 || !equal(before, b.floats(b.tower.linears[1].Weight.Value)) {
+		t.Errorf("after rounding: report %+v", r)
+	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"ressa/kernels"
 	"ressa/kernels/sparse"
+	"ressa/trainer/checkpoint/hf"
 	"ressa/trainer/checkpoint/safetensors"
 	"ressa/trainer/model"
 )
@@ -134,24 +135,45 @@ func (a *Applied) Release() {
 	a.linears = nil
 }
 
-// Save writes masks.safetensors: a BOOL tensor of the weight's shape for each
-// mask, 1 = kept, under the name that spell gives the weight in the checkpoint
-// beside it (nil: the canonical one). The bytes depend on masks, names and
-// metadata alone. The file appears completely or not at all.
-func (m Masks) Save(ctx context.Context, path string, spell func(canonical string) string, metadata map[string]string) (safetensors.Written, error) {
+// Entries returns what writes the masks into masks.safetensors: BOOL tensors of
+// the weights' shapes, 1 = kept, under canonical names.
+func (m Masks) Entries() []safetensors.Entry {
 	var entries []safetensors.Entry
 	for _, e := range m {
-		name := e.Name
-		if spell != nil {
-			name = spell(name)
-		}
 		entries = append(entries, safetensors.Entry{
-			Name: name, DType: safetensors.Bool, Shape: []int{e.Mask.Rows, e.Mask.Cols},
+			Name: e.Name, DType: safetensors.Bool, Shape: []int{e.Mask.Rows, e.Mask.Cols},
 			Write: func(w io.Writer) error {
 				_, err := w.Write(e.Mask.ToBools())
 				return err
 			},
 		})
+	}
+	return entries
+}
+
+// FromFolder returns the masks that a checkpoint folder holds, by name; none
+// where it has no masks.safetensors.
+func FromFolder(f *hf.Folder) (Masks, error) {
+	var masks Masks
+	for _, name := range f.MaskNames() {
+		words, rows, cols, err := f.Mask(name)
+		if err != nil {
+			return nil, err
+		}
+		masks = append(masks, Entry{name, sparse.Mask{Rows: rows, Cols: cols, Words: words}})
+	}
+	return masks, nil
+}
+
+// Save writes masks.safetensors from [Masks.Entries], under the names that spell
+// gives them (nil: the canonical ones). The bytes depend on masks, names and
+// metadata alone. The file appears completely or not at all.
+func (m Masks) Save(ctx context.Context, path string, spell func(canonical string) string, metadata map[string]string) (safetensors.Written, error) {
+	entries := m.Entries()
+	for i := range entries {
+		if spell != nil {
+			entries[i].Name = spell(entries[i].Name)
+		}
 	}
 	return safetensors.Write(ctx, path, entries, metadata)
 }
