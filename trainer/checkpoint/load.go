@@ -51,14 +51,17 @@ func (s *Store) List() ([]Listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := make([]Listed, len(names))
-	for i, name := range names {
+	var list []Listed
+	for _, name := range names {
 		path := filepath.Join(s.Dir, name)
 		m, err := readManifest(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a writer removed it just now
+		}
 		if err != nil {
 			m = Manifest{}
 		}
-		list[i] = Listed{File: path, Manifest: m, Err: err}
+		list = append(list, Listed{File: path, Manifest: m, Err: err})
 	}
 	return list, nil
 }

@@ -6,7 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
 )
 
 // Retention says which checkpoints a store keeps: the last ones and the best.
@@ -88,15 +88,17 @@ func (s *Store) present(m Manifest) bool {
 	return err == nil && info.Size() == m.Bytes
 }
 
-// removeBlobs removes the blobs that no manifest names.
+// removeBlobs removes the blobs that no manifest names. It touches no file that
+// is not named as a blob is, in case the directory holds something else.
 func (s *Store) removeBlobs(named map[string]bool) error {
 	entries, err := os.ReadDir(s.Dir)
 	if err != nil {
 		return err
 	}
+	pattern := regexp.MustCompile(`^[0-9a-f]{64}\.safetensors$`)
 	var errs []error
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), blobSuffix) && !named[e.Name()] {
+		if pattern.MatchString(e.Name()) && !named[e.Name()] {
 			if err := os.Remove(filepath.Join(s.Dir, e.Name())); !errors.Is(err, fs.ErrNotExist) {
 				errs = append(errs, err)
 			}

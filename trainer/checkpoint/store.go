@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -133,17 +134,14 @@ func (s *Store) write(ctx context.Context, m *Manifest, tensors []safetensors.En
 		return err
 	}
 	path := filepath.Join(s.Dir, m.Blob)
-	_, statErr := os.Stat(path)
-	if err := blob.Commit(m.Blob); err != nil {
-		return err
+	_, before := os.Stat(path)
+	if err = blob.Commit(m.Blob); err == nil {
+		err = s.writeManifest(m.name(), text)
 	}
-	if err := s.writeManifest(m.name(), text); err != nil {
-		if os.IsNotExist(statErr) { // nobody else's blob
-			err = errors.Join(err, os.Remove(path))
-		}
-		return err
+	if err != nil && errors.Is(before, fs.ErrNotExist) { // nobody else's blob
+		_ = os.Remove(path)
 	}
-	return nil
+	return err
 }
 
 func (s *Store) writeManifest(name string, text []byte) error {
