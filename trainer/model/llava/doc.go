@@ -11,6 +11,5 @@
 // goldens that transformers computed, in forward and in every gradient.
 //
 // It does not decode images or text, prune, adapt, or write files: [Model.Params]
-// hands every parameter to an exporter, [Spell] gives its name in either
-// spelling. Packages step, prune, evaluate and the verbs are the callers.
+// hands every parameter to an exporter, by its canonical name. Packages step, prune, evaluate and the verbs are the callers.
 package llava

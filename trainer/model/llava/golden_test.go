@@ -5,11 +5,11 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"math"
-	"os"
 	"strings"
 	"testing"
 
 	"ressa/kernels"
+	"ressa/kernels/cpu"
 	"ressa/kernels/reference"
 	"ressa/trainer/checkpoint/safetensors"
 	"ressa/trainer/data"
@@ -20,9 +20,22 @@ import (
 // another order of summation explains.
 const tolerance = 1e-4
 
+// devices returns the backends that run here; every variant of the C one is
+// held to its case table in its own package.
 func devices(t *testing.T) map[string]kernels.Device {
 	t.Helper()
-	return map[string]kernels.Device{"reference": reference.Open()}
+	ds := map[string]kernels.Device{"reference": reference.Open()}
+	if d, err := cpu.Open(cpu.Options{}); err == nil {
+		ds["cpu"] = d
+	} else {
+		t.Log(err)
+	}
+	t.Cleanup(func() {
+		for _, d := range ds {
+			_ = d.Close()
+		}
+	})
+	return ds
 }
 
 func openFile(t testing.TB, path string) *safetensors.File {
@@ -35,22 +48,9 @@ func openFile(t testing.TB, path string) *safetensors.File {
 	return f
 }
 
-func tinyConfig(t testing.TB) llava.Config {
-	t.Helper()
-	raw, err := os.ReadFile("testdata/tiny/config.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := llava.ParseConfig(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 func loadTiny(t testing.TB, d kernels.Device, o llava.Options) *llava.Model {
 	t.Helper()
-	m, err := llava.Load(context.Background(), d, tinyConfig(t), openFile(t, "testdata/tiny/model.safetensors"), o)
+	m, err := llava.Open(context.Background(), d, "testdata/tiny", o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"ressa/kernels"
+	"ressa/trainer/checkpoint/hf"
 	"ressa/trainer/checkpoint/safetensors"
 )
 
@@ -16,33 +17,43 @@ import (
 // it with another shape or a dtype that cannot be computed with.
 var ErrTensor = errors.New("checkpoint does not fit the model")
 
-// Tensors is a checkpoint: named tensors, in whatever spelling.
+// Tensors is a checkpoint: tensors by canonical name. [hf.Folder] implements it.
 type Tensors interface {
-	Names() []string
-	// Tensor returns a tensor whose data stays valid and unchanged until Load returns.
+	Has(name string) bool
+	// Tensor returns a tensor whose data stays valid and unchanged until [Load] returns.
 	Tensor(name string) (safetensors.Tensor, error)
+}
+
+// Open returns the model, or the stages of it, that a Hugging Face folder holds,
+// in any spelling of the keys. See [ParseConfig] and [Load] for what it refuses.
+func Open(ctx context.Context, device kernels.Device, dir string, o Options) (_ *Model, err error) {
+	f, err := hf.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	c, err := ParseConfig(f.Config().Raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	m, err := Load(ctx, device, c, f, o)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	return m, nil
 }
 
 // Load returns a model with the values of a checkpoint, of which tensors that do
 // not belong to the model are ignored. Weights keep their dtype where it is
 // float32 or bfloat16; float16 becomes float32. It fails with [ErrTensor].
 func Load(ctx context.Context, device kernels.Device, c Config, t Tensors, o Options) (*Model, error) {
-	names := map[string]string{}
-	for _, n := range t.Names() {
-		canonical := Canonicalise(n)
-		if other, ok := names[canonical]; ok {
-			return nil, fmt.Errorf("load model: tensors %q and %q are the same parameter: %w", other, n, ErrTensor)
-		}
-		names[canonical] = n
-	}
-	return build(ctx, device, c, o, func(s *store) source { return &stored{store: s, tensors: t, names: names} })
+	return build(ctx, device, c, o, func(s *store) source { return &stored{store: s, tensors: t} })
 }
 
 // stored is the source of parameters that a checkpoint holds.
 type stored struct {
 	store   *store
 	tensors Tensors
-	names   map[string]string // as in the checkpoint, by canonical name
 }
 
 func (s *stored) load(name string, shape []int, _ initial) (kernels.Tensor, error) {
@@ -50,16 +61,15 @@ func (s *stored) load(name string, shape []int, _ initial) (kernels.Tensor, erro
 	if err != nil {
 		return kernels.Tensor{}, fmt.Errorf("tensor %q: %w", name, err)
 	}
-	found, ok := s.names[name]
-	if !ok {
+	if !s.tensors.Has(name) {
 		return kernels.Tensor{}, fmt.Errorf("tensor %q is missing: %w", name, ErrTensor)
 	}
-	t, err := s.tensors.Tensor(found)
+	t, err := s.tensors.Tensor(name)
 	if err != nil {
 		return kernels.Tensor{}, err
 	}
 	if !slices.Equal(t.Shape, shape) {
-		return kernels.Tensor{}, fmt.Errorf("tensor %q has shape %v, config.json makes it %v: %w", found, t.Shape, shape, ErrTensor)
+		return kernels.Tensor{}, fmt.Errorf("tensor %q has shape %v, config.json makes it %v: %w", name, t.Shape, shape, ErrTensor)
 	}
 	switch t.DType {
 	case safetensors.F32:
@@ -69,7 +79,7 @@ func (s *stored) load(name string, shape []int, _ initial) (kernels.Tensor, erro
 	case safetensors.F16:
 		return s.store.put(kernels.F32, rows, cols, widen(t.Data))
 	}
-	return kernels.Tensor{}, fmt.Errorf("tensor %q is %v, want F32, BF16 or F16: %w", found, t.DType, ErrTensor)
+	return kernels.Tensor{}, fmt.Errorf("tensor %q is %v, want F32, BF16 or F16: %w", name, t.DType, ErrTensor)
 }
 
 // widen converts little-endian binary16 to binary32; every value is exact.

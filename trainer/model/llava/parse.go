@@ -84,7 +84,7 @@ func ParseConfig(raw []byte) (Config, error) {
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return Config{}, fmt.Errorf("config.json: %w", err)
 	}
-	if f.ModelType != "llava" && !(f.ModelType == "" && slices.Contains(f.Architectures, Architecture)) {
+	if f.ModelType != "llava" {
 		return Config{}, unsupported("model_type", f.ModelType, `"llava"`)
 	}
 	if len(f.Architectures) > 0 && !slices.Contains(f.Architectures, Architecture) {

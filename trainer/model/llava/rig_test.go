@@ -2,6 +2,8 @@ package llava_test
 
 import (
 	"context"
+	"math"
+	"slices"
 	"testing"
 
 	"ressa/kernels"
@@ -42,16 +44,22 @@ func newRig(t testing.TB, d kernels.Device, m *llava.Model) *rig {
 }
 
 // trainAll gives every parameter a slot with its own value.
-func (r *rig) trainAll() {
+func (r *rig) trainAll() map[string][]float32 { return r.train(nil) }
+
+// train gives the parameters of these names, or all, a slot with their value.
+func (r *rig) train(names []string) map[string][]float32 {
 	r.t.Helper()
 	values := map[string][]float32{}
 	for _, t := range r.towers {
 		for _, p := range t.tower.Params() {
-			p.Slot = t.layout.Add(p.Name, p.Value.Rows, p.Value.Cols)
-			values[p.Name] = r.read(p.Value)
+			if names == nil || slices.Contains(names, p.Name) {
+				p.Slot = t.layout.Add(p.Name, p.Value.Rows, p.Value.Cols)
+				values[p.Name] = r.read(p.Value)
+			}
 		}
 	}
 	r.allocate(values)
+	return values
 }
 
 // attachSparse gives every linear the masks and factors of the goldens.
@@ -225,4 +233,8 @@ func (r *rig) step(b *data.Batch, w loss) result {
 		}
 	}
 	return out
+}
+
+func sameBits(a, b []float32) bool {
+	return slices.EqualFunc(a, b, func(x, y float32) bool { return math.Float32bits(x) == math.Float32bits(y) })
 }
