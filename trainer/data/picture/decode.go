@@ -1,0 +1,82 @@
+package picture
+
+import (
+	"bytes"
+	"fmt"
+	"image"
+	"image/jpeg"
+	"image/png"
+	"io"
+	"os"
+)
+
+// Limits of an encoded image. MaxPixels is a little below what Pillow warns
+// about; a decoded image takes at most 8 bytes a pixel.
+const (
+	MaxPixels = 64 << 20
+	MaxBytes  = 256 << 20
+)
+
+// Bytes is an encoded PNG or JPEG in memory.
+type Bytes struct {
+	Name string // where it comes from, for errors
+	Data []byte
+}
+
+// Decode decodes the image. It fails when the data is neither PNG nor JPEG, is
+// corrupt or has more than [MaxPixels].
+func (b Bytes) Decode() (image.Image, error) {
+	if len(b.Data) > MaxBytes {
+		return nil, fmt.Errorf("image %s: %d bytes are more than the limit of %d", b.Name, len(b.Data), MaxBytes)
+	}
+	config, decode := png.DecodeConfig, png.Decode
+	switch {
+	case bytes.HasPrefix(b.Data, []byte("\x89PNG\r\n\x1a\n")):
+	case bytes.HasPrefix(b.Data, []byte("\xff\xd8")):
+		config, decode = jpeg.DecodeConfig, jpeg.Decode
+	default:
+		return nil, fmt.Errorf("image %s: starts with %.8q, want PNG or JPEG", b.Name, b.Data[:min(8, len(b.Data))])
+	}
+	c, err := config(bytes.NewReader(b.Data))
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", b.Name, err)
+	}
+	if c.Width < 1 || c.Height < 1 || c.Width > MaxPixels/c.Height {
+		return nil, fmt.Errorf("image %s: %d×%d pixels, want 1 to %d in all", b.Name, c.Width, c.Height, MaxPixels)
+	}
+	img, err := decode(bytes.NewReader(b.Data))
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", b.Name, err)
+	}
+	return img, nil
+}
+
+// File is an image file that is read when it is decoded.
+type File struct {
+	// Open opens the file; os.Open or a confined [os.Root.Open].
+	Open func(name string) (*os.File, error)
+	Name string
+}
+
+// Decode reads and decodes the file.
+func (f File) Decode() (image.Image, error) {
+	file, err := f.Open(f.Name)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", f.Name, err)
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("image %s: not a regular file", f.Name)
+	}
+	raw, err := io.ReadAll(io.LimitReader(file, MaxBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", f.Name, err)
+	}
+	return Bytes{Name: f.Name, Data: raw}.Decode()
+}
+
+// Still is an image that is decoded already.
+type Still struct{ Image image.Image }
+
+// Decode returns the image.
+func (s Still) Decode() (image.Image, error) { return s.Image, nil }
