@@ -39,7 +39,7 @@ func (s *Size) UnmarshalJSON(raw []byte) error {
 	type plain Size
 	var p plain
 	if err := json.Unmarshal(raw, &p); err != nil {
-		return fmt.Errorf("want a number or an object: %w", err)
+		return fmt.Errorf("size or crop_size: want a number or an object: %w", err)
 	}
 	*s = Size(p)
 	return nil

@@ -39,9 +39,9 @@ func TestDecodeRefuses(t *testing.T) {
 	}{
 		"empty":          {nil, "want PNG or JPEG"},
 		"text":           {[]byte("<html>not found</html>"), "want PNG or JPEG"},
-		"truncated png":  {png[:len(png)/2], "EOF"},
+		"truncated png":  {png[:len(png)/2], "not enough pixel data"},
 		"corrupt png":    {flipped, "png"},
-		"truncated jpeg": {jpeg[:len(jpeg)/2], "EOF"},
+		"truncated jpeg": {jpeg[:len(jpeg)/2], "JPEG"},
 		"bomb":           {bomb(t), "1048576×1048576 pixels"},
 	} {
 		_, err := Bytes{Name: "photos/7.png", Data: c.data}.Decode()
@@ -59,17 +59,17 @@ func TestDecodeRefuses(t *testing.T) {
 func TestConfigRefuses(t *testing.T) {
 	for raw, want := range map[string]string{
 		`{"image_processor_type":"SiglipImageProcessor"}`: "image_processor_type",
-		`{"resample":1}`:                              "resample",
-		`{"size":{"longest_edge":5}}`:                 "size",
-		`{"size":{"height":100000,"width":5}}`:        "size",
-		`{"size":"big"}`:                              "size",
-		`{"do_center_crop":false}`:                    "do_center_crop",
-		`{"do_convert_rgb":false}`:                    "do_convert_rgb",
-		`{"do_pad":true}`:                             "do_pad",
-		`{"image_std":[1,0,1]}`:                       "image_std[1]",
-		`{"image_mean":[1]}`:                          "image_mean",
-		`{"rescale_factor":0}`:                        "rescale_factor",
-		`{"crop_size":0}`:                             "crop_size",
+		`{"resample":1}`:                       "resample",
+		`{"size":{"longest_edge":5}}`:          "size",
+		`{"size":{"height":100000,"width":5}}`: "size",
+		`{"size":"big"}`:                       "size",
+		`{"do_center_crop":false}`:             "do_center_crop",
+		`{"do_convert_rgb":false}`:             "do_convert_rgb",
+		`{"do_pad":true}`:                      "do_pad",
+		`{"image_std":[1,0,1]}`:                "image_std[1]",
+		`{"image_mean":[1]}`:                   "image_mean",
+		`{"rescale_factor":0}`:                 "rescale_factor",
+		`{"crop_size":0}`:                      "crop_size",
 	} {
 		if _, err := Parse([]byte(raw)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want one with %q", raw, err, want)
