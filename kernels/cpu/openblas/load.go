@@ -24,7 +24,6 @@ import "C"
 import (
 	"errors"
 	"fmt"
-	"os"
 	"unsafe"
 
 	"golang.org/x/sys/cpu"
@@ -36,16 +35,14 @@ type Library struct {
 	core, config      string
 }
 
-// Load loads OpenBLAS, having chosen its core by OPENBLAS_CORETYPE unless the
-// environment already does.
+// Load loads OpenBLAS with the core that fits this processor. It overwrites
+// OPENBLAS_CORETYPE: a variable that names an older core would make the yardstick
+// short. The setting stays in the process's C environment.
 func Load() (*Library, error) {
-	core := C.CString("OPENBLAS_CORETYPE")
-	defer C.free(unsafe.Pointer(core))
-	if os.Getenv("OPENBLAS_CORETYPE") == "" {
-		value := C.CString(coreType())
-		defer C.free(unsafe.Pointer(value))
-		C.setenv(core, value, 1)
-	}
+	variable, value := C.CString("OPENBLAS_CORETYPE"), C.CString(coreType())
+	defer C.free(unsafe.Pointer(variable))
+	defer C.free(unsafe.Pointer(value))
+	C.setenv(variable, value, 1)
 	names := []string{"libopenblas.so.0", "libopenblas.so", "libopenblasp.so.0"}
 	for _, name := range names {
 		c := C.CString(name)
@@ -59,7 +56,7 @@ func Load() (*Library, error) {
 		names, C.GoString(C.dlerror()))
 }
 
-// coreType names the kernels that fit this processor.
+// coreType names the kernels that fit this processor; empty lets the library choose.
 func coreType() string {
 	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL {
 		return "SKYLAKEX"
