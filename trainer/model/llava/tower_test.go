@@ -234,12 +234,13 @@ func smallBatch(c llava.Config) *data.Batch {
 // shapes and options that the goldens do not have.
 func TestFiniteDifferences(t *testing.T) {
 	for name, change := range map[string]func(*llava.Config){
-		"as it is":          func(*llava.Config) {},
-		"tied embeddings":   func(c *llava.Config) { c.Language.Tied = true },
-		"with class token":  func(c *llava.Config) { c.KeepClass = true },
-		"last layer":        func(c *llava.Config) { c.FeatureBlocks = 2 },
-		"no vision block":   func(c *llava.Config) { c.FeatureBlocks = 0 },
-		"no projector bias": func(c *llava.Config) { c.ProjectorBias = false },
+		"as it is":                          func(*llava.Config) {},
+		"tied embeddings":                   func(c *llava.Config) { c.Language.Tied = true },
+		"with class token":                  func(c *llava.Config) { c.KeepClass = true },
+		"last layer":                        func(c *llava.Config) { c.FeatureBlocks = 2 },
+		"no vision block":                   func(c *llava.Config) { c.FeatureBlocks = 0 },
+		"no projector bias":                 func(c *llava.Config) { c.ProjectorBias = false },
+		"image token beyond the vocabulary": func(c *llava.Config) { c.ImageToken = c.Language.Vocabulary },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := smallConfig()
@@ -285,6 +286,38 @@ func TestFiniteDifferences(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The gradient of an embedding that is the head too is the sum of the two that
+// separate parameters of the same values have.
+func TestTiedGradientIsTheSum(t *testing.T) {
+	const head, embedding = "lm_head.weight", "model.language_model.embed_tokens.weight"
+	grads := func(tied bool) map[string][]float32 {
+		c := smallConfig()
+		c.Language.Tied = tied
+		d := reference.Open()
+		m, err := llava.New(context.Background(), d, c, 3, llava.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(m.Close)
+		r := newRig(t, d, m)
+		values := r.trainAll()
+		if !tied {
+			values[head] = values[embedding]
+			r.allocate(values)
+		}
+		return r.step(smallBatch(c), loss{ce: 1}).grads
+	}
+	apart, tied := grads(false), grads(true)
+	if _, ok := tied[head]; ok {
+		t.Error("the tied model has a head of its own")
+	}
+	want := sum(apart[head], apart[embedding])
+	compare(t, "embedding", tied[embedding], want)
+	if e := relative(apart[head], want); e < 0.01 {
+		t.Errorf("the embedding adds only %v to the head's gradient: the test shows nothing", e)
 	}
 }
 
