@@ -53,3 +53,13 @@ type Example struct {
 	// Kind groups examples in reports, as "count" or "where"; may be empty.
 	Kind string
 }
+
+// Answer returns the last turn of the assistant, or "".
+func (e Example) Answer() string {
+	for i := len(e.Turns) - 1; i >= 0; i-- {
+		if e.Turns[i].Role == Assistant {
+			return e.Turns[i].Text
+		}
+	}
+	return ""
+}

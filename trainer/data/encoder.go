@@ -3,168 +3,186 @@ package data
 import (
 	"fmt"
 	"image"
-	"strings"
 )
 
-// ImagePlaceholder stands in a user's text for an image.
-const ImagePlaceholder = "<image>"
-
-// Tokenizer turns text into token ids. Package tokenizer implements it.
+// Tokenizer is what the encoder needs of a tokenizer.
 type Tokenizer interface {
-	// Encode returns the ids of text, with the model's own special tokens around
-	// it where addSpecial is set.
+	// Encode returns the ids of text; addSpecial adds what every sequence starts
+	// with. Special tokens in the text are recognised.
 	Encode(text string, addSpecial bool) ([]int32, error)
+	// TokenID returns the id of a token.
+	TokenID(token string) (int32, bool)
 }
 
-// ImageProcessor turns a picture into the pixels a vision tower reads: CHW,
-// normalised. It is safe for concurrent use.
+// ImageProcessor turns an image into the pixels of the vision tower.
 type ImageProcessor interface {
-	Process(img image.Image) ([]float32, error)
+	// Process returns CHW pixels [3·H·W], the same size for every image.
+	Process(image.Image) ([]float32, error)
 }
 
-// Encoder turns examples into samples of one model.
-type Encoder struct {
-	Tokenizer Tokenizer
-	Images    ImageProcessor
-	Template  Template
-	// ImageToken is repeated FeaturesPerImage times for each image.
-	ImageToken       int32
-	FeaturesPerImage int
-	EOS              int32 // ends every answer
-	Pad              int32
-	// MaxLength bounds a sample in tokens; a longer conversation loses turns from
-	// its end, and one whose first answer does not fit is an error.
+// EncoderConfig says how examples become samples.
+type EncoderConfig struct {
+	Tokenizer  Tokenizer
+	Images     ImageProcessor
+	Template   Template
+	ImageToken int32 // id of <image>: image_token_index of the model
+	// TokensPerImage is the number of features of one image: (size/patch)² for a
+	// CLIP tower without its class token.
+	TokensPerImage int
+	// MaxLength cuts longer samples at the end; 0 means no limit.
 	MaxLength int
 }
 
-// Sample encodes a conversation for training: the answers and the
-// end-of-sequence token after each are labelled.
-func (e *Encoder) Sample(ex Example) (Sample, error) {
-	return e.encode(ex, true)
+// Encoder turns examples into samples. It is immutable, and safe for concurrent
+// use if its tokenizer and image processor are.
+type Encoder struct{ config EncoderConfig }
+
+// NewEncoder checks that the parts fit together: the tokenizer must know <image>
+// by the model's id.
+func NewEncoder(c EncoderConfig) (*Encoder, error) {
+	id, ok := c.Tokenizer.TokenID(Placeholder)
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("encoder: the tokenizer has no token %s", Placeholder)
+	case id != c.ImageToken:
+		return nil, fmt.Errorf("encoder: %s has id %d in the tokenizer, but the model's image_token_index is %d", Placeholder, id, c.ImageToken)
+	case c.TokensPerImage < 1:
+		return nil, fmt.Errorf("encoder: %d tokens per image, want at least 1", c.TokensPerImage)
+	case c.MaxLength < 0:
+		return nil, fmt.Errorf("encoder: maximum length %d is negative", c.MaxLength)
+	}
+	return &Encoder{c}, nil
 }
 
-// Prompt encodes a conversation up to its last question, for generation. It has
-// no labels. answer is what the data set says.
-func (e *Encoder) Prompt(ex Example) (s Sample, answer string, err error) {
-	n := len(ex.Turns)
-	if n < 2 || ex.Turns[n-1].Role != Assistant {
-		return Sample{}, "", fmt.Errorf("example %s: has no answer to compare with", ex.ID)
+// Encode returns the sample of a whole conversation. Labels cover the answers of
+// the assistant (with what the template puts around them) and nothing else.
+func (e *Encoder) Encode(x Example) (Sample, error) { return e.encode(x, true) }
+
+// Prompt returns the sample up to where the last answer begins, for generation
+// and scoring. It has no labels.
+func (e *Encoder) Prompt(x Example) (Sample, error) {
+	s, err := e.encode(x, false)
+	for i := range s.Labels {
+		s.Labels[i] = Ignore
 	}
-	answer = ex.Turns[n-1].Text
-	ex.Turns = ex.Turns[:n-1]
-	s, err = e.encode(ex, false)
-	return s, answer, err
+	return s, err
 }
 
-func (e *Encoder) encode(ex Example, labelled bool) (Sample, error) {
-	w := &sampleWriter{encoder: e, id: ex.ID}
-	if err := w.text(e.Template.System, true, false); err != nil {
-		return Sample{}, err
+func (e *Encoder) encode(x Example, last bool) (Sample, error) {
+	s, err := e.text(x, last)
+	if err != nil {
+		return Sample{}, fmt.Errorf("example %q: %w", x.ID, err)
 	}
-	for i := 0; i < len(ex.Turns); i += 2 {
-		mark := len(w.tokens)
-		if err := w.pair(ex.Turns, i); err != nil {
-			return Sample{}, err
-		}
-		if len(w.tokens) > e.MaxLength {
-			if i == 0 || !labelled {
-				return Sample{}, fmt.Errorf("example %s: %d tokens, want at most %d", ex.ID, len(w.tokens), e.MaxLength)
-			}
-			w.tokens, w.answer = w.tokens[:mark], w.answer[:mark]
-			break
-		}
-	}
-	s := Sample{Tokens: w.tokens, Labels: make([]int32, len(w.tokens)), ImageRows: w.rows}
-	if len(w.tokens) == 0 {
-		return Sample{}, fmt.Errorf("example %s: has no text", ex.ID)
-	}
-	for t := range s.Labels {
-		s.Labels[t] = Ignore
-		if labelled && t+1 < len(w.tokens) && w.answer[t+1] {
-			s.Labels[t] = w.tokens[t+1]
-		}
-	}
-	if w.images != len(ex.Images) {
-		return Sample{}, fmt.Errorf("example %s: %d placeholders %s for %d images", ex.ID, w.images, ImagePlaceholder, len(ex.Images))
-	}
-	for _, pic := range ex.Images {
-		img, err := pic.Decode()
+	for _, p := range x.Images {
+		img, err := p.Decode()
 		if err != nil {
-			return Sample{}, fmt.Errorf("example %s: %w", ex.ID, err)
+			return Sample{}, fmt.Errorf("example %q: %w", x.ID, err)
 		}
-		pixels, err := e.Images.Process(img)
+		pixels, err := e.config.Images.Process(img)
 		if err != nil {
-			return Sample{}, fmt.Errorf("example %s: %w", ex.ID, err)
+			return Sample{}, fmt.Errorf("example %q: %w", x.ID, err)
 		}
 		s.Pixels = append(s.Pixels, pixels)
 	}
 	return s, nil
 }
 
-// sampleWriter collects the tokens of one sample.
-type sampleWriter struct {
-	encoder *Encoder
-	id      string
-	tokens  []int32
-	answer  []bool // by token: part of an answer
-	rows    []int32
-	images  int
-}
-
-// pair appends a question and, if it is there, its answer.
-func (w *sampleWriter) pair(turns []Turn, i int) error {
-	t := w.encoder.Template
-	if turns[i].Role != User || i+1 < len(turns) && turns[i+1].Role != Assistant {
-		return fmt.Errorf("example %s: turn %d is out of order, want user and assistant in turn", w.id, i)
+// text encodes everything but the pixels.
+func (e *Encoder) text(x Example, last bool) (Sample, error) {
+	if err := checkTurns(x.Turns, last); err != nil {
+		return Sample{}, err
 	}
-	question := t.UserPrefix + turns[i].Text + t.AssistantPrefix
-	if i > 0 {
-		question = t.PairSeparator + question
+	r := e.config.Template.render(x.Turns, len(x.Images), last)
+	ids, err := e.config.Tokenizer.Encode(r.text, true)
+	if err != nil {
+		return Sample{}, err
 	}
-	if err := w.text(question, len(w.tokens) == 0, false); err != nil {
-		return err
-	}
-	if i+1 >= len(turns) {
-		return nil
-	}
-	if err := w.text(t.AnswerSeparator+turns[i+1].Text, false, true); err != nil {
-		return err
-	}
-	w.tokens, w.answer = append(w.tokens, w.encoder.EOS), append(w.answer, true)
-	return nil
-}
-
-// text appends a piece of text, expanding placeholders. first asks for the
-// tokenizer's own special tokens.
-func (w *sampleWriter) text(s string, first, answer bool) error {
-	if s == "" {
-		return nil
-	}
-	for n, part := range strings.Split(s, ImagePlaceholder) {
-		if n > 0 {
-			if answer {
-				return fmt.Errorf("example %s: placeholder %s in an answer", w.id, ImagePlaceholder)
-			}
-			w.image()
+	learned := make([]bool, len(ids))
+	for _, a := range r.answers {
+		from, err := e.shared(r.text[:a[0]], ids)
+		if err != nil {
+			return Sample{}, err
 		}
-		if part == "" && !(first && n == 0) {
+		to, err := e.shared(r.text[:a[1]], ids)
+		if err != nil {
+			return Sample{}, err
+		}
+		for i := from; i < to; i++ {
+			learned[i] = true
+		}
+	}
+	s, err := e.expand(ids, learned, len(x.Images))
+	if err != nil || e.config.MaxLength == 0 || len(s.Tokens) <= e.config.MaxLength {
+		return s, err
+	}
+	n := e.config.MaxLength
+	if rows := len(s.ImageRows); rows > 0 && int(s.ImageRows[rows-1]) >= n {
+		return Sample{}, fmt.Errorf("%d tokens, and an image stands beyond the maximum length of %d", len(s.Tokens), n)
+	}
+	s.Tokens, s.Labels = s.Tokens[:n], s.Labels[:n]
+	s.Labels[n-1] = Ignore
+	return s, nil
+}
+
+// shared returns how many leading ids the text before a boundary has in common
+// with the whole. Encoding the parts by themselves would not do: tokenizers treat
+// the start of a text in a special way, and merges may span the boundary.
+func (e *Encoder) shared(text string, whole []int32) (int, error) {
+	ids, err := e.config.Tokenizer.Encode(text, true)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for n < min(len(ids), len(whole)) && ids[n] == whole[n] {
+		n++
+	}
+	return n, nil
+}
+
+// expand repeats each image token and shifts the labels by one.
+func (e *Encoder) expand(ids []int32, learned []bool, images int) (Sample, error) {
+	var s Sample
+	found := 0
+	for i, id := range ids {
+		if id != e.config.ImageToken {
+			s.push(id, learned[i])
 			continue
 		}
-		ids, err := w.encoder.Tokenizer.Encode(part, first && n == 0)
-		if err != nil {
-			return fmt.Errorf("example %s: %w", w.id, err)
+		found++
+		if found > images {
+			continue // counted for the message
 		}
-		for _, id := range ids {
-			w.tokens, w.answer = append(w.tokens, id), append(w.answer, answer)
+		for range e.config.TokensPerImage {
+			s.ImageRows = append(s.ImageRows, int32(len(s.Tokens)))
+			s.push(id, false)
 		}
 	}
-	return nil
+	if found != images {
+		return Sample{}, fmt.Errorf("%d images, but %s stands %d times in the text", images, Placeholder, found)
+	}
+	return s, nil
 }
 
-func (w *sampleWriter) image() {
-	w.images++
-	for range w.encoder.FeaturesPerImage {
-		w.rows = append(w.rows, int32(len(w.tokens)))
-		w.tokens, w.answer = append(w.tokens, w.encoder.ImageToken), append(w.answer, false)
+// push appends a token, and where it is learned makes it the label of the
+// position before.
+func (s *Sample) push(id int32, learned bool) {
+	if last := len(s.Labels) - 1; learned && last >= 0 {
+		s.Labels[last] = id
 	}
+	s.Tokens = append(s.Tokens, id)
+	s.Labels = append(s.Labels, Ignore)
+}
+
+// checkTurns verifies that turns alternate from the user on, and that an answer
+// is there to be learned where one is asked for.
+func checkTurns(turns []Turn, answered bool) error {
+	for i, t := range turns {
+		if want := Role(i % 2); t.Role != want {
+			return fmt.Errorf("turn %d is the %v's, want the %v's", i, t.Role, want)
+		}
+	}
+	if len(turns) == 0 || answered && len(turns) < 2 {
+		return fmt.Errorf("%d turns, want a question and an answer", len(turns))
+	}
+	return nil
 }

@@ -1,34 +1,94 @@
 package data
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
-// Template says how the turns of a conversation become a prompt. The text is
+// Placeholder is what a user's text holds where an image stands.
+const Placeholder = "<image>"
+
+// Template is how a conversation is written as one text:
 //
-//	System, then for every pair of turns: UserPrefix question AssistantPrefix answer
+//	Prefix  {User text Close  {Assistant Lead answer End}}…
 //
-// and after every answer comes the end-of-sequence token.
+// Lead, the answer and End are what the model learns to write; a prompt stops
+// before Lead.
 type Template struct {
-	System, UserPrefix, AssistantPrefix string
-	// AnswerSeparator stands before an answer and is not part of it.
-	AnswerSeparator string
-	// PairSeparator stands before every question but the first.
-	PairSeparator string
+	Prefix    string // before everything, as a system prompt
+	User      string // before a user's text
+	Close     string // after a user's text
+	Assistant string // before an answer
+	Lead      string // between Assistant and the answer
+	End       string // after an answer, usually the end-of-sequence token
+	// Image is put in front of the first user's text, once for each image, where no
+	// turn has a placeholder. It contains the placeholder.
+	Image string
 }
 
-// TemplateNames are the templates a job can name.
-func TemplateNames() []string { return []string{"llava", "plain"} }
-
-// NewTemplate returns the template of that name: "llava" as LLaVA-1.5 was
-// trained (without its system sentence), "plain" with nothing but the turns.
-func NewTemplate(name string) (Template, error) {
-	switch name {
-	case "llava":
-		return Template{UserPrefix: "USER: ", AssistantPrefix: " ASSISTANT:", AnswerSeparator: " "}, nil
-	case "plain":
-		return Template{AnswerSeparator: " ", PairSeparator: " "}, nil
+// LLaVA15 returns the template of LLaVA-1.5:
+// "USER: <image>\nquestion ASSISTANT: answer</s>".
+func LLaVA15() Template {
+	return Template{
+		User: "USER: ", Close: " ", Assistant: "ASSISTANT:", Lead: " ", End: "</s>",
+		Image: Placeholder + "\n",
 	}
-	return Template{}, fmt.Errorf("template %q is none of %s", name, strings.Join(TemplateNames(), ", "))
+}
+
+// Terse returns a template without any words of its own: "<image> question
+// answer". It suits small vocabularies and answers of known length.
+func Terse() Template {
+	return Template{Close: " ", Image: Placeholder + " "}
+}
+
+// TemplateByName returns the template that a job file calls "llava-1.5" or
+// "terse".
+func TemplateByName(name string) (Template, bool) {
+	switch name {
+	case "llava-1.5":
+		return LLaVA15(), true
+	case "terse":
+		return Terse(), true
+	}
+	return Template{}, false
+}
+
+// rendered is a conversation as text, with the ends of its parts in bytes.
+type rendered struct {
+	text    string
+	answers [][2]int // from the end of Assistant to the end of End
+}
+
+// render writes the turns; without last, it stops where the last answer would
+// begin. The turns have been checked.
+func (t Template) render(turns []Turn, images int, last bool) rendered {
+	var b strings.Builder
+	var r rendered
+	b.WriteString(t.Prefix)
+	if images > 0 && placeholders(turns) == 0 {
+		turns = append([]Turn{{User, strings.Repeat(t.Image, images) + turns[0].Text}}, turns[1:]...)
+	}
+	for i, turn := range turns {
+		if turn.Role == User {
+			b.WriteString(t.User + turn.Text + t.Close)
+			if i == len(turns)-1 {
+				b.WriteString(t.Assistant)
+			}
+			continue
+		}
+		b.WriteString(t.Assistant)
+		if !last && i == len(turns)-1 {
+			break
+		}
+		start := b.Len()
+		b.WriteString(t.Lead + turn.Text + t.End)
+		r.answers = append(r.answers, [2]int{start, b.Len()})
+	}
+	r.text = b.String()
+	return r
+}
+
+func placeholders(turns []Turn) int {
+	n := 0
+	for _, t := range turns {
+		n += strings.Count(t.Text, Placeholder)
+	}
+	return n
 }

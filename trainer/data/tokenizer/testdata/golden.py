@@ -42,14 +42,17 @@ for _ in range(60):
 
 def llama():
     t = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    t.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme="always", split=True)
+    train(t, SPECIAL + [f"<0x{b:02X}>" for b in range(256)], 460)
+    # LLaMA's own file has no pre-tokenizer (its merges never cross a ▁), and its
+    # byte tokens belong to the vocabulary only.
+    d = json.loads(t.to_str())
+    d["pre_tokenizer"] = None
+    d["added_tokens"] = [a for a in d["added_tokens"] if not a["content"].startswith("<0x")]
+    t = Tokenizer.from_str(json.dumps(d))
     t.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     t.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
                                    decoders.Strip(" ", 1, 0)])
-    train(t, SPECIAL + [f"<0x{b:02X}>" for b in range(256)], 420)
-    # The byte tokens belong to the vocabulary only, as in LLaMA's own file.
-    d = json.loads(t.to_str())
-    d["added_tokens"] = [a for a in d["added_tokens"] if not a["content"].startswith("<0x")]
-    t = Tokenizer.from_str(json.dumps(d))
     finish(t)
     return t
 
