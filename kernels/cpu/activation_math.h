@@ -23,11 +23,17 @@ RK_INLINE vf rk_exp_parts(vf x, vf *t)
 	return vf_fma(p, r * r, r) + 1.0f;
 }
 
-/* exp(x) for x ≤ 88; below −87 it stays at 1.6e-38, which no softmax sees. */
+/* exp(x) for x ≤ 88, and 0 below −87, where 2ⁿ is no longer a normal number. */
 RK_INLINE vf vf_exp_softmax(vf x)
 {
-	vf t, p = rk_exp_parts(vf_max(vf_set1(-87.0f), x), &t);
-	return (vf)((vi)p + ((vi)t << 23));
+	const vf least = vf_set1(-87.0f);
+	vf t, p = rk_exp_parts(vf_max(least, x), &t);
+	vi e = (vi)p + ((vi)t << 23);
+#if defined(RK_AVX512)
+	return vf_less(x, least, vf_zero(), (vf)e);
+#else
+	return (vf)(e & ~(x < least));
+#endif
 }
 
 /* exp(x) over the whole range: 2ⁿ in two factors reaches infinity and the denormals. */
