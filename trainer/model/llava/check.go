@@ -6,9 +6,13 @@ import (
 	"ressa/trainer/data"
 )
 
-// sizeLimit bounds every size in a config.json: far above any model, and low
-// enough that products of two sizes and the bytes of an element cannot overflow.
-const sizeLimit = 1 << 24
+// The bounds of what a config.json may ask for: far above any model, and low
+// enough that no product of sizes overflows.
+const (
+	sizeLimit   = 1 << 24
+	imageLimit  = 1 << 14 // pixels of a side, and channels
+	rotaryLimit = 1 << 28 // positions times head width: 1 GiB of rotary tables
+)
 
 // Check verifies that the sizes are positive and fit together. Errors name the
 // field of config.json.
@@ -39,6 +43,11 @@ func (c Config) Check() error {
 		return fmt.Errorf("config.json: vision_config.patch_size %d exceeds image_size %d", v.Patch, v.Image)
 	case t.Heads%t.KVHeads != 0:
 		return fmt.Errorf("config.json: text_config.num_attention_heads %d is no multiple of num_key_value_heads %d", t.Heads, t.KVHeads)
+	case v.Image > imageLimit || v.Channels > imageLimit:
+		return fmt.Errorf("config.json: vision_config.image_size is %d with num_channels %d, want at most %d", v.Image, v.Channels, imageLimit)
+	case t.MaxPositions*t.HeadDim > rotaryLimit:
+		return fmt.Errorf("config.json: text_config.max_position_embeddings is %d with head_dim %d, want a product of at most %d",
+			t.MaxPositions, t.HeadDim, rotaryLimit)
 	case t.HeadDim%2 != 0:
 		return fmt.Errorf("config.json: text_config.head_dim %d is odd: rotary positions need pairs", t.HeadDim)
 	case c.FeatureBlocks < 0 || c.FeatureBlocks > v.Blocks:

@@ -141,6 +141,8 @@ func TestParseRefuses(t *testing.T) {
 		{"text_config.head_dim", "5", false, ""},
 		{"text_config.hidden_size", "99999999999", false, ""},
 		{"text_config.rms_norm_eps", "0", false, ""},
+		{"text_config.max_position_embeddings", "16000000", false, ""},
+		{"vision_config.image_size", "16000000", false, ""},
 		{"text_config.vocab_size", `"many"`, false, ""},
 	} {
 		if c.names == "" {
