@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"ressa/kernels"
+	"ressa/kernels/cpu"
 	"ressa/kernels/reference"
 	"ressa/kernels/sparse"
 	"ressa/trainer/adapter"
@@ -39,8 +40,13 @@ var twoOfFour = sparse.Pattern{N: 2, M: 4}
 
 func newRig(t *testing.T, method adapter.Method, d kernels.DType) *rig {
 	t.Helper()
+	return newRigOn(t, reference.Open(), method, d)
+}
+
+func newRigOn(t *testing.T, device kernels.Device, method adapter.Method, d kernels.DType) *rig {
+	t.Helper()
 	ctx := context.Background()
-	r := &rig{T: t, device: reference.Open()}
+	r := &rig{T: t, device: device}
 	f, err := hf.Open(source)
 	r.check(err)
 	r.model, err = llava.Open(ctx, r.device, source, llava.Options{})
@@ -131,10 +137,22 @@ func (r *rig) logits(m *llava.Model, vision, language *model.Lane, v model.Varia
 }
 
 func TestExportedComputesWhatWasTrained(t *testing.T) {
+	exportedComputesWhatWasTrained(t, reference.Open())
+}
+
+func TestExportedComputesWhatWasTrainedOnCPU(t *testing.T) {
+	d, err := cpu.Open(cpu.Options{})
+	if err != nil {
+		t.Skip(err) // built without cgo
+	}
+	exportedComputesWhatWasTrained(t, d)
+}
+
+func exportedComputesWhatWasTrained(t *testing.T, device kernels.Device) {
 	ctx := context.Background()
 	for _, method := range []adapter.Method{adapter.SparseLoRA, adapter.LoRARemask, adapter.Masked, ""} {
 		for _, d := range []kernels.DType{kernels.F32, kernels.BF16} {
-			r := newRig(t, method, d)
+			r := newRigOn(t, device, method, d)
 			trained := r.logits(r.model, r.spec.Towers[0].Lane, r.spec.Towers[1].Lane, model.Student)
 			result, err := Write(ctx, r.spec)
 			if err != nil {
