@@ -117,14 +117,14 @@ func TestTerseAndImplicitPlaceholder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := k.Decode(s.Tokens, false); got != "<s> <image> <image> <image> how many dog 3" {
+	if got := k.Decode(s.Tokens, false); got != "<s> <image> <image> <image> how many dog 3 </s>" {
 		t.Errorf("text %q", got)
 	}
-	if got := learned(s, k); !slices.Equal(got, []string{"3"}) {
+	if got := learned(s, k); !slices.Equal(got, []string{"3 </s>"}) {
 		t.Errorf("learned %q", got)
 	}
 	x.Turns = x.Turns[:1] // a question without an answer can be asked, not learned
-	if p, err := e.Prompt(x); err != nil || len(p.Tokens) != len(s.Tokens)-1 {
+	if p, err := e.Prompt(x); err != nil || len(p.Tokens) != len(s.Tokens)-2 {
 		t.Errorf("prompt %v, %v", p.Tokens, err)
 	}
 }

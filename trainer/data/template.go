@@ -33,9 +33,9 @@ func LLaVA15() Template {
 }
 
 // Terse returns a template without any words of its own: "<image> question
-// answer". It suits small vocabularies and answers of known length.
+// answer</s>". It suits small vocabularies.
 func Terse() Template {
-	return Template{Close: " ", Image: Placeholder + " "}
+	return Template{Lead: " ", End: "</s>", Image: Placeholder + " "}
 }
 
 // TemplateByName returns the template that a job file calls "llava-1.5" or
