@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
-	"strings"
 
 	"ressa/kernels"
 	"ressa/trainer/model"
@@ -84,9 +83,4 @@ func encode(v []float32) []byte {
 		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(x))
 	}
 	return b
-}
-
-// IsFactor reports whether a slot's name is that of a factor A or B.
-func IsFactor(slot string) bool {
-	return strings.HasSuffix(slot, ".lora_A.weight") || strings.HasSuffix(slot, ".lora_B.weight")
 }

@@ -83,9 +83,10 @@ func NewMerger(l *model.Lane, tower model.Tower, round kernels.DType) *Merger {
 // DType returns the dtype of what Param returns: F32 or BF16.
 func (m *Merger) DType() kernels.DType { return m.round }
 
-// Param returns one parameter of the tower, or a frozen one outside all towers, little-endian and row-major. A
-// linear's weight is the effective one, by the same kernel as in training, with
-// exactly +0.0 at masked positions, also for [LoRARemask].
+// Param returns one parameter of the tower, or a frozen one outside all towers,
+// little-endian and row-major. A linear's weight is the effective one, by the same
+// kernel as in training, with exactly +0.0 at masked positions, also for
+// [LoRARemask].
 func (m *Merger) Param(ctx context.Context, p *model.Param) ([]byte, error) {
 	n := m.linears[p]
 	if n == nil {
