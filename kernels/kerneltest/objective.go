@@ -79,7 +79,7 @@ func crossEntropyKL(g *generator, c objectiveCase) *trial {
 		s.CrossEntropyKL(a)
 	}, operands...).within(func(t *trial, _ [][]float64) [][]float64 {
 		b := make([][]float64, len(t.operands))
-		total := 0.0
+		total, u := 0.0, units("CrossEntropyKL")
 		for k := range c.teachers {
 			total += float64(weights[k])
 		}
@@ -95,7 +95,7 @@ func crossEntropyKL(g *generator, c objectiveCase) *trial {
 				}
 			}
 			f := 1 + top/min(1, float64(c.temperature)) + math.Sqrt(float64(vocabulary))
-			b[0] = append(b[0], units("CrossEntropyKL")*f, units("CrossEntropyKL")*f*(1+total))
+			b[0] = append(b[0], u*f, u*f*(1+total))
 		}
 		if gradient >= 0 {
 			b[gradient] = scaled("CrossEntropyKL", 1, c.gradientMagnitude(t, weights))
@@ -134,7 +134,7 @@ func (c objectiveCase) gradientMagnitude(t *trial, weights []float32) []float64 
 		}
 		f := 1 + top + math.Sqrt(float64(vocabulary))
 		for j := range vocabulary {
-			m[i*vocabulary+j] = f*m[i*vocabulary+j] + 0x1p-100 // below it a backend may give zero
+			m[i*vocabulary+j] = f*m[i*vocabulary+j] + floor
 		}
 	}
 	return m

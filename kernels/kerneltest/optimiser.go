@@ -46,11 +46,12 @@ func adamW(g *generator, n shape, kind string, step int) *trial {
 	}, operands...).within(func(t *trial, want [][]float64) [][]float64 {
 		abs, b := t.absolute(want, 0, 1, 3), make([][]float64, len(t.operands))
 		b[1], b[2] = scaled("AdamW", 1, abs[1]), scaled("AdamW", 1, abs[2])
+		u := units("AdamW")
 		for i := range n.rows {
 			for j := range n.cols {
 				// Both terms of the update shrink an absolute parameter: their sum is the distance.
 				p := math.Abs(t.first(0, i, j))
-				e := units("AdamW") * (p + math.Abs(p-abs[0][i*n.cols+j]))
+				e := u * (p + math.Abs(p-abs[0][i*n.cols+j]))
 				if mask != nil && !mask.Get(i, j) {
 					e, b[1][i*n.cols+j], b[2][i*n.cols+j] = 0, 0, 0
 				}

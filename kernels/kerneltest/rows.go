@@ -3,6 +3,7 @@ package kerneltest
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"ressa/kernels"
 )
@@ -13,7 +14,9 @@ func rowCases() (cases []testCase) {
 		cases = append(cases, both(op, name, build)...)
 	}
 	for _, n := range shapes() {
-		for _, period := range []int{1, 3, n.rows} {
+		periods := []int{1, 3, n.rows}
+		slices.Sort(periods)
+		for _, period := range slices.Compact(periods) {
 			for _, d := range []kernels.DType{kernels.F32, kernels.BF16} {
 				add("AddRows", fmt.Sprintf("%v-every-%d-%v", n, period, d), func(g *generator) *trial {
 					return with(func(s kernels.Stream, x []kernels.Tensor) { s.AddRows(x[0], x[1], x[2]) },

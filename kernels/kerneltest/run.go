@@ -1,6 +1,8 @@
 package kerneltest
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -46,26 +48,35 @@ func Run(t *testing.T, open func() kernels.Device) {
 
 func check(t *testing.T, d kernels.Device, c testCase) {
 	t.Helper()
-	trial := c.trial()
-	got, err := trial.execute(t.Context(), d, trial.run)
+	faults, err := c.faults(t.Context(), d)
 	if err != nil {
 		t.Errorf("%s: %v", c.title(), err)
-		return
 	}
-	want, err := trial.expected(t.Context(), got)
-	if err != nil {
-		t.Errorf("%s: the reference: %v", c.title(), err)
-		return
-	}
-	for _, fault := range trial.compare(got, want) {
+	for _, fault := range faults {
 		t.Errorf("%s: %s", c.title(), fault)
 	}
-	again, err := trial.execute(t.Context(), d, trial.run)
+}
+
+// faults runs the case on d, twice, and returns what is wrong with the results.
+func (c testCase) faults(ctx context.Context, d kernels.Device) ([]string, error) {
+	trial := c.trial()
+	got, err := trial.execute(ctx, d, trial.run)
 	if err != nil {
-		t.Errorf("%s: second run: %v", c.title(), err)
-		return
+		return nil, err
 	}
-	same(t, trial, c.title()+": second run", got, again)
+	want, err := trial.expected(ctx, got)
+	if err != nil {
+		return nil, fmt.Errorf("the reference: %w", err)
+	}
+	faults := trial.compare(got, want)
+	again, err := trial.execute(ctx, d, trial.run)
+	if err != nil {
+		return faults, fmt.Errorf("second run: %w", err)
+	}
+	if fault := trial.same(got, again); fault != "" {
+		faults = append(faults, "second run: "+fault)
+	}
+	return faults, nil
 }
 
 // RunThreads demands that the device gives the same bits with 1, 2, 3 and 8
@@ -97,22 +108,23 @@ func RunThreads(t *testing.T, open func(threads int) kernels.Device) {
 						t.Errorf("%s: %d threads: %v", c.title(), threads, err)
 						return
 					}
-					same(t, trial, c.title(), first[i], got)
+					if fault := trial.same(first[i], got); fault != "" {
+						t.Errorf("%s: %d threads instead of 1: %s", c.title(), threads, fault)
+					}
 				}
 			}
 		})
 	})
 }
 
-// same reports the first operand whose bits differ between two runs.
-func same(t *testing.T, trial *trial, title string, a, b [][]byte) {
-	t.Helper()
-	for i, o := range trial.operands {
+// same names the first operand whose bits differ between two runs.
+func (t *trial) same(a, b [][]byte) string {
+	for i, o := range t.operands {
 		if !slices.Equal(a[i], b[i]) {
-			t.Errorf("%s: %s has other bits", title, o.name)
-			return
+			return o.name + " has other bits"
 		}
 	}
+	return ""
 }
 
 func closing(t *testing.T, d kernels.Device) {

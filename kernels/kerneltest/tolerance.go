@@ -41,7 +41,7 @@ func Tolerances() map[string]Tolerance {
 		"LinearBackwardAdapter": {4, "m = (√T+√n)·|dyᵀ||x||A|: a sum over tokens inside a sum over n columns or rows"},
 		"LinearBackwardWeight":  {4, "m = √T·|dyᵀ||x|"},
 		"AttentionForward": {8, "m = (√D+√keys+S)·Σp|v| with S the greatest Σ|q||k|·scale: " +
-			"an error of a score is a relative one of its exp; for the log-sum-exp m = √D+S+log(keys)"},
+			"an error of a score is a relative one of its exp, and p + 2⁻¹⁰⁰ stands for p, as an exp may underflow; for the log-sum-exp m = √D+S+log(keys)"},
 		"AttentionBackward": {16, "m as in the forward pass, with the sums of p·(|dO||v| + |dO||O|) times |k|, |q|, and of p·|dO|"},
 		"LayerNorm":         {16, "m = √C·(1 + mean|x|·rstd)·(1+|xhat|)·|gamma| + |beta|: the mean is subtracted from what it is the mean of"},
 		"LayerNormBackward": {16, "m = √C·(1 + mean|x|·rstd)·rstd·(|e| + mean|e| + |xhat|·mean|e·xhat|); gradients of parameters √T·Σ of the terms"},
@@ -92,10 +92,10 @@ func summed(op string, n float64, outputs []int, named ...int) func(*trial, [][]
 func elementwise(op string, o int, magnitude func(t *trial, i, j int) float64) func(*trial, [][]float64) [][]float64 {
 	return func(t *trial, _ [][]float64) [][]float64 {
 		b := make([][]float64, len(t.operands))
-		out := t.operands[o]
+		out, u := t.operands[o], units(op)
 		for i := range out.rows {
 			for j := range out.cols {
-				b[o] = append(b[o], units(op)*magnitude(t, i, j))
+				b[o] = append(b[o], u*magnitude(t, i, j))
 			}
 		}
 		return b
