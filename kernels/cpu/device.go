@@ -23,6 +23,8 @@ type device struct {
 	table   *C.struct_rk_table
 	threads int
 	pool    *pool
+	// parallel is the work from which an operation is shared out.
+	parallel int
 }
 
 // Open returns a device that computes with the C kernels. It fails when the
@@ -35,7 +37,7 @@ func Open(o Options) (kernels.Device, error) {
 	if o.Threads < 0 {
 		return nil, fmt.Errorf("cpu: %d threads; want 0 for all processors, or more", o.Threads)
 	}
-	d := &device{threads: o.Threads}
+	d := &device{threads: o.Threads, parallel: parallelWork}
 	if d.threads == 0 {
 		d.threads = runtime.GOMAXPROCS(0)
 	}

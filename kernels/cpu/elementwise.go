@@ -6,7 +6,6 @@ package cpu
 import "C"
 
 import (
-	"fmt"
 	"unsafe"
 
 	"ressa/kernels"
@@ -67,58 +66,59 @@ func reshape(m *C.struct_rk_mat, skip, rows, cols int) {
 	m.rows, m.cols, m.stride = C.int64_t(rows), C.int64_t(cols), C.int64_t(cols)
 }
 
-// Fill sets every element of dst, F32 or BF16.
+// Fill sets every element of dst.
 func (s *stream) Fill(dst kernels.Tensor, v float32) {
+	s.fail(kernels.CheckFill(dst))
 	g := arguments[C.struct_rk_elementwise](s)
-	g.dst = s.mat("fill", "dst", dst, -1, -1, f32|bf16)
+	g.dst = s.mat("fill", "dst", dst, -1, -1, f32)
 	g.value = C.float(v)
 	s.elementwise(s.table.fill, g, true)
 }
 
 // Convert copies src into dst, rounding to nearest even from F32 to BF16.
 func (s *stream) Convert(dst, src kernels.Tensor) {
-	want := f32 | bf16
-	if dst.DType == src.DType {
-		want = anyType
-	}
+	s.fail(kernels.CheckConvert(dst, src))
 	g := arguments[C.struct_rk_elementwise](s)
-	g.dst = s.mat("convert", "dst", dst, -1, -1, want)
-	g.a = s.mat("convert", "src", src, dst.Rows, dst.Cols, want)
+	g.dst = s.mat("convert", "dst", dst, -1, -1, anyType)
+	g.a = s.mat("convert", "src", src, -1, -1, anyType)
 	s.elementwise(s.table.convert, g, true)
 }
 
 // Add writes dst = a + b.
-func (s *stream) Add(dst, a, b kernels.Tensor) { s.AddRounded(dst, a, b, kernels.F32) }
+func (s *stream) Add(dst, a, b kernels.Tensor) {
+	s.fail(kernels.CheckAdd(dst, a, b))
+	s.AddRounded(dst, a, b, kernels.F32)
+}
 
 // AddRounded writes dst = round(a) + round(b).
 func (s *stream) AddRounded(dst, a, b kernels.Tensor, round kernels.DType) {
-	if round != kernels.F32 && round != kernels.BF16 {
-		s.fail(fmt.Errorf("add: cannot round to %v", round))
-	}
+	s.fail(kernels.CheckAddRounded(dst, a, b, round))
 	g := arguments[C.struct_rk_elementwise](s)
 	g.dst = s.mat("add", "dst", dst, -1, -1, f32)
-	g.a = s.mat("add", "a", a, dst.Rows, dst.Cols, f32)
-	g.b = s.mat("add", "b", b, dst.Rows, dst.Cols, f32)
+	g.a = s.mat("add", "a", a, -1, -1, f32)
+	g.b = s.mat("add", "b", b, -1, -1, f32)
 	g.round = C.int32_t(round)
 	s.elementwise(s.table.add, g, true)
 }
 
 // GatherRows writes dst[i] = src[index[i]].
 func (s *stream) GatherRows(dst, src, index kernels.Tensor) {
+	s.fail(kernels.CheckGatherRows(dst, src, index))
 	g := arguments[C.struct_rk_elementwise](s)
 	g.dst = s.mat("gather rows", "dst", dst, -1, -1, f32)
-	g.a = s.mat("gather rows", "src", src, -1, dst.Cols, f32|bf16)
-	g.b = s.mat("gather rows", "index", index, 1, dst.Rows, i32)
+	g.a = s.mat("gather rows", "src", src, -1, -1, f32|bf16)
+	g.b = s.mat("gather rows", "index", index, -1, -1, i32)
 	s.checkIndices("gather rows", g.b, src.Rows)
 	s.elementwise(s.table.gather_rows, g, false)
 }
 
 // ScatterRows writes dst[index[i]] = src[i].
 func (s *stream) ScatterRows(dst, src, index kernels.Tensor) {
+	s.fail(kernels.CheckScatterRows(dst, src, index))
 	g := arguments[C.struct_rk_elementwise](s)
-	g.dst = s.mat("scatter rows", "dst", dst, -1, src.Cols, f32)
+	g.dst = s.mat("scatter rows", "dst", dst, -1, -1, f32)
 	g.a = s.mat("scatter rows", "src", src, -1, -1, f32)
-	g.b = s.mat("scatter rows", "index", index, 1, src.Rows, i32)
+	g.b = s.mat("scatter rows", "index", index, -1, -1, i32)
 	s.checkIndices("scatter rows", g.b, dst.Rows)
 	if n := src.Rows * src.Cols; n > 0 {
 		block, tasks := rowsPerTask(src.Rows, src.Cols)
@@ -133,8 +133,8 @@ func (s *stream) checkIndices(op string, index C.struct_rk_mat, limit int) {
 		return
 	}
 	for i, v := range unsafe.Slice((*int32)(index.data), int(index.cols)) {
-		if v < 0 || int(v) >= limit {
-			s.err = fmt.Errorf("%s: index %d is %d, want 0 to %d", op, i, v, limit-1)
+		if uint32(v) >= uint32(limit) {
+			s.fail(kernels.CheckRowIndex(op, i, v, limit))
 			return
 		}
 	}

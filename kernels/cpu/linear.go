@@ -11,9 +11,8 @@ import (
 	"ressa/kernels"
 )
 
-// weight returns what C sees of w, whose shapes are checked against each other.
+// weight returns what C sees of w, which was checked.
 func (s *stream) weight(op string, w kernels.LinearWeight) C.struct_rk_weight {
-	s.fail(w.Check())
 	out, in := w.W.Rows, w.W.Cols
 	return C.struct_rk_weight{
 		w:     s.mat(op, "W", w.W, out, in, f32|bf16),
@@ -28,6 +27,7 @@ func (s *stream) weight(op string, w kernels.LinearWeight) C.struct_rk_weight {
 // LinearForward writes y = x·W_effᵀ + bias.
 func (s *stream) LinearForward(y, x kernels.Tensor, w kernels.LinearWeight, bias kernels.Tensor) {
 	const op = "linear forward"
+	s.fail(kernels.CheckLinearForward(y, x, w, bias))
 	rows, in, out := x.Rows, w.W.Cols, w.W.Rows
 	a := arguments[C.struct_rk_gemm](s)
 	a.b = s.weight(op, w)
@@ -57,7 +57,8 @@ func (s *stream) biasFloats(op string, bias kernels.Tensor, n int) unsafe.Pointe
 
 // LinearBackwardInput writes dx = dy·W_eff, or adds it.
 func (s *stream) LinearBackwardInput(dx, dy kernels.Tensor, w kernels.LinearWeight, accumulate bool) {
-	const op = "linear backward (input)"
+	const op = "linear backward input"
+	s.fail(kernels.CheckLinearBackwardInput(dx, dy, w))
 	rows, in, out := dy.Rows, w.W.Cols, w.W.Rows
 	a := arguments[C.struct_rk_gemm](s)
 	a.b = s.weight(op, w)
@@ -70,14 +71,14 @@ func (s *stream) LinearBackwardInput(dx, dy kernels.Tensor, w kernels.LinearWeig
 // Each tile of G is masked and folded into partial dB and dA while it is in the
 // cache; the partials are then summed in index order.
 func (s *stream) LinearBackwardAdapter(dA, dB, dy, x kernels.Tensor, w kernels.LinearWeight) {
-	const op = "linear backward (adapter)"
+	const op = "linear backward adapter"
+	s.fail(kernels.CheckLinearBackwardAdapter(dA, dB, dy, x, w))
 	rows, in, out, r := x.Rows, w.W.Cols, w.W.Rows, w.A.Rows
 	a := arguments[C.struct_rk_outer](s)
 	a.a = s.mat(op, "dy", dy, rows, out, f32)
 	a.b = s.mat(op, "x", x, rows, in, f32)
 	lw := s.weight(op, w)
 	a.mask, a.lora_a, a.lora_b, a.scale, a.fold = lw.mask, lw.a, lw.b, lw.scale, 1
-	s.mat(op, "A", w.A, r, in, f32)
 	da := s.mat(op, "dA", dA, r, in, f32)
 	db := s.mat(op, "dB", dB, out, r, f32)
 	if s.err != nil || r == 0 {
@@ -102,12 +103,14 @@ func (s *stream) LinearBackwardAdapter(dA, dB, dy, x kernels.Tensor, w kernels.L
 
 // LinearBackwardWeight writes dW = M ⊙ (dyᵀ·x).
 func (s *stream) LinearBackwardWeight(dW, dy, x, mask kernels.Tensor) {
-	s.outerProduct("linear backward (weight)", dW, dy, x, mask, false)
+	s.fail(kernels.CheckLinearBackwardWeight(dW, dy, x, mask))
+	s.outerProduct("linear backward weight", dW, dy, x, mask, false)
 }
 
 // EffectiveWeight writes W_eff into dst, F32 or w.Round.
 func (s *stream) EffectiveWeight(dst kernels.Tensor, w kernels.LinearWeight) {
 	const op = "effective weight"
+	s.fail(kernels.CheckEffectiveWeight(dst, w))
 	out, in := w.W.Rows, w.W.Cols
 	a := arguments[C.struct_rk_effective](s)
 	a.w = s.weight(op, w)

@@ -22,7 +22,6 @@ const parallelWork = 1 << 17
 
 // stream runs each operation before the call returns.
 type stream struct {
-	pending
 	device  *device
 	table   *C.struct_rk_table
 	err     error
@@ -59,7 +58,7 @@ func (s *stream) run(fn C.rk_task, tasks, scratchBytes, work int) {
 		return
 	}
 	args := unsafe.Add(s.args, 64)
-	if tasks == 1 || work < parallelWork || s.device.threads == 1 {
+	if tasks == 1 || work < s.device.parallel || s.device.threads == 1 {
 		C.rk_run(fn, args, C.int64_t(tasks), mem)
 		return
 	}

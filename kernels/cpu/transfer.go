@@ -3,7 +3,6 @@
 package cpu
 
 import (
-	"fmt"
 	"unsafe"
 
 	"ressa/kernels"
@@ -11,19 +10,18 @@ import (
 
 // Upload copies src, rows without padding, into dst.
 func (s *stream) Upload(dst kernels.Tensor, src []byte) {
+	s.fail(kernels.CheckUpload(dst, src))
 	s.transfer("upload", dst, src, func(device, host []byte) { copy(device, host) })
 }
 
 // Download copies src into dst, rows without padding.
 func (s *stream) Download(dst []byte, src kernels.Tensor) {
+	s.fail(kernels.CheckDownload(dst, src))
 	s.transfer("download", src, dst, func(device, host []byte) { copy(host, device) })
 }
 
 // transfer calls move with each stretch of t that is contiguous on both sides.
 func (s *stream) transfer(op string, t kernels.Tensor, host []byte, move func(device, host []byte)) {
-	if len(host) != t.Bytes() {
-		s.fail(fmt.Errorf("%s: %d host bytes for %v, want %d", op, len(host), t, t.Bytes()))
-	}
 	m := s.mat(op, "tensor", t, -1, -1, anyType)
 	if s.err != nil || len(host) == 0 {
 		return
