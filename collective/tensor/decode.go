@@ -190,7 +190,7 @@ func (m *Message) readColumn(f table, columns *batch) error {
 		v.Values, err = readInts(columns)
 		m.Ints = append(m.Ints, v)
 	default:
-		return fmt.Errorf("Arrow type %d, want a list: %w", kind, ErrShape)
+		return fmt.Errorf("column of Arrow type %d, want a list: %w", kind, ErrShape)
 	}
 	return err
 }
