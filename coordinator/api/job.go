@@ -32,7 +32,7 @@ type Data struct {
 	Train      Source `yaml:"train"`
 	Validation Source `yaml:"validation,omitempty"` // defaults to a share of train
 	Test       Source `yaml:"test,omitempty"`       // needed for scores
-	// Template is "llava" or "plain": how turns become a prompt.
+	// Template is "llava-1.5" or "terse": how turns become a prompt.
 	Template string `yaml:"template"`
 	// MaxLength bounds a sample in tokens, image tokens included.
 	MaxLength int `yaml:"max_length"`
@@ -154,7 +154,7 @@ func Default() Job {
 		Name:  "repair",
 		Seed:  42,
 		Model: Model{Init: "pretrained"},
-		Data:  Data{Template: "llava", MaxLength: 2048},
+		Data:  Data{Template: "llava-1.5", MaxLength: 2048},
 		Prune: Prune{Method: "wanda", Pattern: "2:4", CalibrationSamples: 128},
 		Adapter: Adapter{
 			Method: "sparselora", Rank: 8, Alpha: 16, Projector: true,

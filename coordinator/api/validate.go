@@ -19,7 +19,7 @@ func (j Job) Validate() error {
 		oneOf("model.init", j.Model.Init, "pretrained", "random"),
 		given("model.path", j.Model.Path),
 		sourceOf("data.train", j.Data.Train, true), sourceOf("data.validation", j.Data.Validation, false), sourceOf("data.test", j.Data.Test, false),
-		oneOf("data.template", j.Data.Template, "llava", "plain"),
+		oneOf("data.template", j.Data.Template, "llava-1.5", "terse"),
 		within("data.max_length", float64(j.Data.MaxLength), 2, 1<<20),
 		oneOf("prune.method", j.Prune.Method, "magnitude", "none", "wanda"),
 		pattern("prune.pattern", j.Prune.Pattern, true), pattern("prune.vision", j.Prune.Vision, false), pattern("prune.language", j.Prune.Language, false),

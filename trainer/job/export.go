@@ -1,0 +1,73 @@
+package job
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"math"
+
+	"ressa/coordinator/api"
+	"ressa/trainer/export"
+	"ressa/trainer/model"
+	"ressa/trainer/step"
+)
+
+// export writes the merged checkpoint and takes its figures into the result.
+func (r *run) export(ctx context.Context) error {
+	out := r.folder.path("output")
+	r.enter("export", out)
+	s := r.subject
+	spec := export.Spec{
+		Dir: out, Overwrite: true, DType: exportDType(r.job), Config: s.Config, Spelling: s.Spelling, SideFrom: s.Dir,
+		Base: r.job.Model.Path, Unused: s.Model.Unused, Masks: r.masks,
+	}
+	first := r.trained()[0]
+	lanes := []*model.Lane{first.Vision, first.Language}
+	for i, t := range s.towers() {
+		tower := export.Tower{Tower: t.Tower, Lane: lanes[i], Pattern: r.patterns[t.role]}
+		if len(r.attachments) > 0 {
+			tower.Attachment = r.attachments[i]
+		}
+		spec.Towers = append(spec.Towers, tower)
+	}
+	done, err := export.Write(ctx, spec)
+	if err != nil {
+		return err
+	}
+	r.result.Output, r.result.RoundedAway = out, done.Merge.Lost()
+	if r.engine != nil {
+		r.result.AdapterSHA256, err = r.trainedHash(ctx)
+	}
+	r.emit(api.Event{Event: "note", Message: "exported " + out + ", content hash " + done.Hash})
+	return err
+}
+
+// trainedHash is the SHA-256 of everything that was trained, by name in canonical
+// order: what two runs are compared by, whatever the method.
+func (r *run) trainedHash(ctx context.Context) (string, error) {
+	h := sha256.New()
+	for node := range r.attachments {
+		v := r.engine.Vector(node)
+		host, err := step.ReadVector(ctx, r.probes[0].Stream, v.Values)
+		if err != nil {
+			return "", err
+		}
+		for _, s := range v.Layout.Slots {
+			hashSlot(h.Write, s, host)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// hashSlot feeds a slot's name, shape and values, little-endian, to a hash,
+// whose Write never fails.
+func hashSlot(write func([]byte) (int, error), s *model.Slot, host []float32) {
+	raw := append([]byte(s.Name), 0)
+	raw = binary.LittleEndian.AppendUint64(raw, uint64(s.Rows))
+	raw = binary.LittleEndian.AppendUint64(raw, uint64(s.Cols))
+	for _, x := range host[s.Offset : s.Offset+s.Len()] {
+		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(x))
+	}
+	_, _ = write(raw)
+}

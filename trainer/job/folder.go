@@ -1,0 +1,181 @@
+package job
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"golang.org/x/sys/unix"
+
+	"ressa/coordinator/api"
+	"ressa/trainer/checkpoint/durable"
+)
+
+// ErrBusy is returned when another process runs the job of a folder.
+var ErrBusy = errors.New("another process is running this job")
+
+// The files of a run's folder.
+const (
+	jobFile    = "job.yaml"
+	stateFile  = "state.json"
+	eventsFile = "events.jsonl"
+	resultFile = "result.json"
+	plotFile   = "plot.png"
+	lockFile   = ".lock"
+)
+
+// folder is a run's folder, held by this process.
+type folder struct {
+	dir  string
+	lock *os.File
+}
+
+// claim opens the folder of a run, making it where it is missing, and locks it
+// against other processes.
+func claim(dir string) (*folder, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("run folder: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("run folder: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("run folder %s: %w", dir, ErrBusy)
+	}
+	return &folder{dir, f}, nil
+}
+
+// release lets others have the folder; closing the file drops the lock.
+func (f *folder) release() { _ = f.lock.Close() }
+
+func (f *folder) path(name string) string { return filepath.Join(f.dir, name) }
+
+// runNames are what a run leaves in its folder.
+func runNames() []string {
+	return []string{jobFile, stateFile, eventsFile, resultFile, plotFile, "base", "checkpoints", "model", "output"}
+}
+
+// fresh makes sure that the folder holds no run, discarding one with replace.
+func (f *folder) fresh(replace bool) error {
+	_, err := os.Stat(f.path(jobFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("run folder: %w", err)
+	}
+	if !replace {
+		return api.Invalid(fmt.Errorf("--output: %s holds a run already; go on with it by `ressa resume %s`, or choose another folder", f.dir, f.dir))
+	}
+	for _, name := range runNames() {
+		if err := os.RemoveAll(f.path(name)); err != nil {
+			return fmt.Errorf("discard the old run: %w", err)
+		}
+	}
+	return nil
+}
+
+func (f *folder) writeJob(job api.Job) error {
+	raw, err := yaml.Marshal(job)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", jobFile, err)
+	}
+	return durable.WriteFile(f.path(jobFile), raw)
+}
+
+func (f *folder) readJob() (api.Job, error) {
+	raw, err := os.ReadFile(f.path(jobFile))
+	if err != nil {
+		return api.Job{}, api.Invalid(fmt.Errorf("%s holds no run: %w", f.dir, err))
+	}
+	return api.ParseJob(f.path(jobFile), bytes.NewReader(raw))
+}
+
+// state is what state.json holds: how far the run is and what finished phases
+// found out.
+type state struct {
+	Job    string                `json:"job"`
+	State  string                `json:"state"`
+	Phase  string                `json:"phase"`
+	Step   int                   `json:"step"`
+	Steps  int                   `json:"steps"`
+	Error  string                `json:"error,omitempty"`
+	PID    int                   `json:"pid"`
+	At     time.Time             `json:"at"`
+	Scores map[string]*api.Score `json:"scores"`
+	// Seconds that earlier processes spent on the run.
+	Seconds float64 `json:"seconds"`
+	// Best is the step of the checkpoint with the best validation score.
+	Best      int     `json:"best"`
+	BestScore float64 `json:"best_score"`
+	Since     int     `json:"since"` // validations since the best
+	Microdone int     `json:"microbatches"`
+}
+
+func (f *folder) writeState(s *state) error {
+	raw, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", stateFile, err)
+	}
+	return durable.WriteFile(f.path(stateFile), append(raw, '\n'))
+}
+
+func readState(dir string) (*state, error) {
+	path := filepath.Join(dir, stateFile)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s holds no run: %w", dir, err)
+	}
+	s := &state{}
+	if err := json.Unmarshal(raw, s); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if s.Scores == nil {
+		s.Scores = map[string]*api.Score{}
+	}
+	return s, nil
+}
+
+// Status returns what `ressa status` prints for a run's folder. A run that says
+// it is running but that no process holds was interrupted.
+func Status(dir string, now time.Time) (api.Status, error) {
+	s, err := readState(dir)
+	if err != nil {
+		return api.Status{}, err
+	}
+	out := api.Status{Job: s.Job, State: s.State, Phase: s.Phase, Step: s.Step, Steps: s.Steps, Generation: 1, Error: s.Error,
+		BeatAge: now.Sub(s.At).Seconds(), Ranks: []api.Rank{}}
+	if s.State == api.Running {
+		f, err := claim(dir)
+		switch {
+		case err == nil:
+			f.release()
+			out.State = api.Interrupted
+		case errors.Is(err, ErrBusy):
+			out.Ranks = ranks(s.PID, s.Microdone)
+		default:
+			return api.Status{}, err
+		}
+	}
+	return out, nil
+}
+
+// ranks are the roles that one process holds.
+func ranks(pid, microbatches int) []api.Rank {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "local"
+	}
+	return []api.Rank{
+		{Node: host, PID: pid, Role: "vision", Microbatches: microbatches},
+		{Node: host, PID: pid, Role: "language", Microbatches: microbatches},
+	}
+}

@@ -1,0 +1,264 @@
+package job
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"ressa/coordinator/api"
+	"ressa/kernels"
+	"ressa/trainer/checkpoint/hf"
+	"ressa/trainer/data"
+	"ressa/trainer/data/fashiongrid"
+	"ressa/trainer/data/picture"
+	"ressa/trainer/data/tokenizer"
+	"ressa/trainer/demo"
+	"ressa/trainer/model/llava"
+)
+
+// DemoModel is the path that stands for the model that Ressa ships.
+const DemoModel = "demo"
+
+// Subject is an opened model folder: the model on a device and what turns
+// examples into its input.
+type Subject struct {
+	Dir       string
+	Model     *llava.Model
+	Encoder   *data.Encoder
+	Tokenizer *tokenizer.Tokenizer
+	Config    []byte      // config.json
+	Spelling  hf.Spelling // of the keys
+	EOS, Pad  int32       // tokens that end an answer and fill up a batch
+}
+
+// Close frees the model.
+func (s *Subject) Close() { s.Model.Close() }
+
+// SubjectOptions say how a model folder is opened.
+type SubjectOptions struct {
+	Dir    string
+	Random bool   // random weights, from config.json alone
+	Seed   uint64 // of random weights
+	SHA256 string // content hash that the folder must have; empty for any
+	// Template is how conversations become prompts, MaxLength bounds them in tokens.
+	Template  string
+	MaxLength int
+}
+
+// OpenSubject opens a model folder and checks that its parts fit together.
+func OpenSubject(ctx context.Context, d kernels.Device, o SubjectOptions) (*Subject, error) {
+	s := &Subject{Dir: o.Dir}
+	if err := s.openModel(ctx, d, o.Random, o.Seed, o.SHA256); err != nil {
+		return nil, err
+	}
+	if err := s.openEncoder(o); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Subject) openModel(ctx context.Context, d kernels.Device, random bool, seed uint64, want string) (err error) {
+	if random {
+		if s.Config, err = os.ReadFile(filepath.Join(s.Dir, "config.json")); err != nil {
+			return fmt.Errorf("model.path: %w", err)
+		}
+		c, err := llava.ParseConfig(s.Config)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.Dir, err)
+		}
+		s.Spelling = hf.Spelling{Original: true, VisionModel: true} // what every reader knows
+		s.Model, err = llava.New(ctx, d, c, seed, llava.Options{})
+		return err
+	}
+	f, err := hf.Open(s.Dir)
+	if err != nil {
+		return fmt.Errorf("model.path: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if want != "" {
+		found, err := f.Hash(ctx)
+		if err != nil {
+			return err
+		}
+		if found != want {
+			return fmt.Errorf("model.sha256: folder %s has content hash %s, want %s", s.Dir, found, want)
+		}
+	}
+	s.Config, s.Spelling = f.Config().Raw, f.Spelling()
+	c, err := llava.ParseConfig(s.Config)
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.Dir, err)
+	}
+	s.Model, err = llava.Load(ctx, d, c, f, llava.Options{})
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.Dir, err)
+	}
+	return nil
+}
+
+func (s *Subject) openEncoder(o SubjectOptions) error {
+	var err error
+	if s.Tokenizer, err = tokenizer.Load(filepath.Join(s.Dir, "tokenizer.json")); err != nil {
+		return err
+	}
+	c := s.Model.Config
+	if n := s.Tokenizer.VocabSize(); n > c.Language.Vocabulary {
+		return fmt.Errorf("%s: tokenizer.json has %d tokens, config.json a vocabulary of %d", s.Dir, n, c.Language.Vocabulary)
+	}
+	processor, err := picture.Load(s.Dir)
+	if err != nil {
+		return err
+	}
+	if h, w := processor.Size(); w != c.Vision.Image || h != c.Vision.Image {
+		return fmt.Errorf("%s: preprocessor_config.json makes images of %d×%d, config.json wants %d×%d", s.Dir, w, h, c.Vision.Image, c.Vision.Image)
+	}
+	template, ok := data.TemplateByName(o.Template)
+	if !ok {
+		return fmt.Errorf("data.template: %q is unknown", o.Template)
+	}
+	if s.EOS, s.Pad, err = s.specialTokens(); err != nil {
+		return err
+	}
+	s.Encoder, err = data.NewEncoder(data.EncoderConfig{Tokenizer: s.Tokenizer, Images: processor, Template: template,
+		ImageToken: int32(c.ImageToken), TokensPerImage: c.FeaturesPerImage(), MaxLength: min(o.MaxLength, c.Language.MaxPositions)})
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.Dir, err)
+	}
+	return nil
+}
+
+// specialTokens finds the end-of-sequence and padding tokens where transformers
+// looks: generation_config.json, then config.json, then LLaMA's own.
+func (s *Subject) specialTokens() (eos, pad int32, err error) {
+	type ids struct {
+		EOS  json.RawMessage `json:"eos_token_id"`
+		Pad  *int32          `json:"pad_token_id"`
+		Text *struct {
+			EOS json.RawMessage `json:"eos_token_id"`
+			Pad *int32          `json:"pad_token_id"`
+		} `json:"text_config"`
+	}
+	eos, pad = -1, -1
+	take := func(rawEOS json.RawMessage, p *int32) {
+		var one int32
+		var many []int32
+		if eos < 0 && json.Unmarshal(rawEOS, &one) == nil {
+			eos = one
+		} else if eos < 0 && json.Unmarshal(rawEOS, &many) == nil && len(many) > 0 {
+			eos = many[0]
+		}
+		if pad < 0 && p != nil {
+			pad = *p
+		}
+	}
+	generation, err := os.ReadFile(filepath.Join(s.Dir, "generation_config.json"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, 0, err
+	}
+	for _, raw := range [][]byte{generation, s.Config} {
+		var c ids
+		if len(raw) == 0 {
+			continue
+		}
+		if err := json.Unmarshal(raw, &c); err != nil {
+			return 0, 0, fmt.Errorf("%s: token ids: %w", s.Dir, err)
+		}
+		take(c.EOS, c.Pad)
+		if c.Text != nil {
+			take(c.Text.EOS, c.Text.Pad)
+		}
+	}
+	if eos < 0 {
+		eos = 2
+	}
+	if pad < 0 {
+		pad = eos
+	}
+	if v := int32(s.Model.Config.Language.Vocabulary); eos >= v || pad >= v {
+		return 0, 0, fmt.Errorf("%s: end-of-sequence token %d and padding token %d, want less than the vocabulary %d", s.Dir, eos, pad, v)
+	}
+	return eos, pad, nil
+}
+
+// modelDir returns the folder of a job's model, writing the shipped one into the
+// run's folder where the job asks for it.
+func modelDir(path, runDir string) (string, error) {
+	if path != DemoModel {
+		return path, nil
+	}
+	dir := filepath.Join(runDir, "model")
+	return dir, demo.Write(dir)
+}
+
+// The numbers of generated grids where a job does not limit them.
+const (
+	trainGrids      = 1 << 20
+	validationGrids = 2000
+	testGrids       = 10000
+)
+
+// OpenData opens a data set. field names it in errors; seed is that of generated
+// data.
+func OpenData(ctx context.Context, field string, s api.Source, seed uint64) (data.Dataset, error) {
+	set, err := openData(ctx, s, seed)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", field, err)
+	}
+	if s.Limit > 0 && s.Limit < set.Len() {
+		set = part{set, 0, s.Limit}
+	}
+	if set.Len() == 0 {
+		return nil, fmt.Errorf("%s: the data set is empty", field)
+	}
+	return set, nil
+}
+
+func openData(ctx context.Context, s api.Source, seed uint64) (data.Dataset, error) {
+	switch s.Format {
+	case "llava", "parquet":
+		return nil, fmt.Errorf("format %s: reader is missing", s.Format)
+	}
+	test := s.Split == string(fashiongrid.Test)
+	var photos []fashiongrid.Photo
+	var err error
+	if s.Path != "" {
+		photos, err = fashiongrid.ReadIDX(s.Path, test)
+	} else {
+		photos, err = fashiongrid.Shipped(ctx, test)
+	}
+	if err != nil {
+		return nil, err
+	}
+	n := map[string]int{"train": trainGrids, "validation": validationGrids, "test": testGrids}[s.Split]
+	if s.Limit > n {
+		n = s.Limit
+	}
+	// The questions are part of the task: the same for every seed of a job, so
+	// that seeds can be compared.
+	if s.Split != string(fashiongrid.Train) {
+		seed = fashiongrid.TaskSeed
+	}
+	return fashiongrid.New(photos, fashiongrid.Split(s.Split), seed, n)
+}
+
+// part is a range of a data set.
+type part struct {
+	data.Dataset
+	lo, n int
+}
+
+// Len implements [data.Dataset].
+func (p part) Len() int { return p.n }
+
+// Example implements [data.Dataset].
+func (p part) Example(i int) (data.Example, error) {
+	if i < 0 || i >= p.n {
+		return data.Example{}, fmt.Errorf("example %d of %d", i, p.n)
+	}
+	return p.Dataset.Example(p.lo + i)
+}

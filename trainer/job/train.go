@@ -1,0 +1,234 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"ressa/coordinator/api"
+	"ressa/trainer/adapter"
+	"ressa/trainer/checkpoint"
+	"ressa/trainer/model"
+	"ressa/trainer/objective"
+	"ressa/trainer/optim"
+	"ressa/trainer/step"
+)
+
+// scoreMetric is the validation score in a checkpoint's metrics, by which the
+// best one is kept.
+const scoreMetric = "validation_score"
+
+func (r *run) store() *checkpoint.Store {
+	retention := checkpoint.Retention{Last: r.job.Train.Keep}
+	if r.job.Train.ValidateEvery > 0 {
+		retention.BestBy, retention.Higher = scoreMetric, true
+	}
+	return &checkpoint.Store{Dir: r.folder.path("checkpoints"), Retention: retention}
+}
+
+// objectiveOf translates the job's objective.
+func objectiveOf(j api.Job) (objective.Config, error) {
+	c := objective.Config{Lambda: j.Distill.Lambda, Temperature: j.Distill.Temperature, Reduction: j.Distill.KLReduction}
+	for _, name := range objective.Teachers() {
+		weight, ok := j.Distill.Teachers[name]
+		if !ok || !c.Distils() {
+			continue
+		}
+		t, err := objective.NewTeacher(name, weight)
+		if err != nil {
+			return c, err
+		}
+		c.Teachers = append(c.Teachers, t)
+	}
+	return c, c.Check()
+}
+
+// attach puts what is trained on the towers and opens the engine.
+func (r *run) attach(ctx context.Context) error {
+	o, err := objectiveOf(r.job)
+	if err != nil {
+		return err
+	}
+	method, err := adapter.ParseMethod(r.job.Adapter.Method)
+	if err != nil {
+		return err
+	}
+	var layouts []*model.Layout
+	for _, t := range r.subject.towers() {
+		rank := r.job.Adapter.Rank
+		if t.role == step.Vision && r.job.Adapter.VisionRank > 0 {
+			rank = r.job.Adapter.VisionRank
+		}
+		a, err := adapter.Attach(ctx, r.Device, t.Tower, adapter.Options{
+			Method: method, Rank: rank, Alpha: r.job.Adapter.Alpha, Projector: r.job.Adapter.Projector, Round: exportDType(r.job)})
+		if err != nil {
+			return fmt.Errorf("%s tower: %w", t.role, err)
+		}
+		r.attachments = append(r.attachments, a)
+		layouts = append(layouts, a.Layout)
+	}
+	m := r.subject.Model
+	train := r.job.Train
+	r.engine, err = step.NewEngine(r.Device, step.Config{
+		Graph: step.Graph{
+			Nodes: []step.Node{
+				&step.TowerNode{Role: step.Vision, Tower: m.Vision, Flows: step.VisionFlows(o)},
+				&step.TowerNode{Role: step.Language, Tower: m.Language, Flows: step.LanguageFlows(o),
+					Loss: &step.Loss{Language: m.Language, Config: o}, InputGradient: layouts[0].Len > 0},
+			},
+			Inputs: [][]int{nil, {0}},
+		},
+		Layouts: layouts, Objective: o,
+		Optimiser: optim.Config{Beta1: train.Beta1, Beta2: train.Beta2, Eps: train.Eps, WeightDecay: train.WeightDecay, ClipNorm: train.ClipNorm},
+		Schedule:  optim.Schedule{Kind: train.Schedule, Base: train.LR, Warmup: train.Warmup, Floor: train.Floor, Steps: train.Steps},
+		Wire:      dtype(train.Wire), Lanes: r.Lanes,
+	})
+	if err != nil {
+		return err
+	}
+	for i, a := range r.attachments {
+		if err := a.Init(ctx, r.probes[0].Stream, r.engine.Vector(i).Values, r.job.Seed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// trainSteps trains from the newest checkpoint to the last step.
+func (r *run) trainSteps(ctx context.Context) error {
+	first, err := r.restore(ctx)
+	if err != nil {
+		return err
+	}
+	message := fmt.Sprintf("%s, %d steps of %d samples in %d microbatches", r.job.Adapter.Method, r.job.Train.Steps, r.job.Train.Batch, r.job.Train.Microbatches)
+	if first > 0 {
+		message += fmt.Sprintf(", resumed after step %d", first)
+	}
+	r.state.Step = first
+	r.enter("train", message)
+	f := &feed{set: r.train, encoder: r.subject.Encoder, pad: r.subject.Pad, seed: r.job.Seed, batch: r.job.Train.Batch, micro: r.job.Train.Microbatches}
+	fctx, stop := context.WithCancel(ctx)
+	defer stop()
+	for x := range f.prefetch(fctx, first, r.job.Train.Steps) {
+		if x.err != nil {
+			return x.err
+		}
+		began := time.Now()
+		done, err := r.engine.Step(ctx, x.step, x.batches)
+		if err != nil {
+			return err
+		}
+		r.record(done, time.Since(began))
+		stopEarly, err := r.betweenSteps(ctx)
+		if err != nil {
+			return err
+		}
+		if stopEarly {
+			break
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return r.takeBest(ctx)
+}
+
+func (r *run) record(x step.Result, took time.Duration) {
+	r.state.Step = x.Step + 1
+	r.state.Microdone += r.job.Train.Microbatches
+	s := api.Step{Step: x.Step + 1, Steps: r.job.Train.Steps, Loss: x.Loss, CE: x.CE, KL: x.KL, GradNorm: x.GradNorm, LR: x.LR,
+		Tokens: x.Tokens, PeakMemory: x.PeakMemory, Seconds: took.Seconds()}
+	r.steps = append(r.steps, s)
+	r.result.PeakMemory = max(r.result.PeakMemory, x.PeakMemory)
+	r.emit(api.Event{Event: "step", Step: &s})
+}
+
+// betweenSteps validates and saves where the job says so, and reports whether
+// training has stopped getting better.
+func (r *run) betweenSteps(ctx context.Context) (stop bool, err error) {
+	s, t := r.state.Step, r.job.Train
+	metrics := map[string]float64{}
+	if t.ValidateEvery > 0 && (s%t.ValidateEvery == 0 || s == t.Steps) {
+		score, err := r.evaluate(ctx, "validation", r.validation, r.job.Evaluate.ValidationLimit, r.trained(), false)
+		if err != nil {
+			return false, err
+		}
+		metrics[scoreMetric] = score.Score
+		r.emit(api.Event{Event: "validation", Of: "validation", Score: score})
+		if r.state.Best == 0 || score.Score > r.state.BestScore {
+			r.state.Best, r.state.BestScore, r.state.Since = s, score.Score, 0
+		} else {
+			r.state.Since++
+		}
+		stop = t.Patience > 0 && r.state.Since >= t.Patience
+	}
+	if stop {
+		r.emit(api.Event{Event: "note", Message: fmt.Sprintf("stopped after step %d: no better validation score in %d validations", s, t.Patience)})
+	}
+	if len(metrics) > 0 || stop || s == t.Steps || t.CheckpointEvery > 0 && s%t.CheckpointEvery == 0 {
+		if err := r.checkpoint(ctx, metrics); err != nil {
+			return false, err
+		}
+	}
+	return stop, nil
+}
+
+// takeBest goes back to the checkpoint with the best validation score, where
+// there is one and it is not the last.
+func (r *run) takeBest(ctx context.Context) error {
+	if r.job.Train.ValidateEvery == 0 || r.state.Best == 0 || r.state.Best == r.state.Step {
+		return nil
+	}
+	c, skipped, err := r.store().Best(ctx, r.identity)
+	r.report(skipped)
+	if err != nil {
+		return fmt.Errorf("take the best checkpoint: %w", err)
+	}
+	if err := r.load(ctx, c); err != nil {
+		return err
+	}
+	r.emit(api.Event{Event: "note", Message: fmt.Sprintf("took the best checkpoint, of step %d", c.Manifest.Step)})
+	return nil
+}
+
+// restore loads the newest checkpoint and returns how many steps it holds.
+func (r *run) restore(ctx context.Context) (int, error) {
+	c, skipped, err := r.store().Latest(ctx, r.identity)
+	r.report(skipped)
+	if errors.Is(err, checkpoint.ErrNone) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, api.Invalid(err)
+	}
+	if err := r.load(ctx, c); err != nil {
+		return 0, err
+	}
+	return c.Manifest.Step, r.recallBest(ctx, c.Manifest.Step)
+}
+
+// recallBest finds the best validation up to a step in the store: what state.json
+// says may be ahead of the checkpoint.
+func (r *run) recallBest(ctx context.Context, s int) error {
+	r.state.Best, r.state.BestScore, r.state.Since = 0, 0, 0
+	if r.job.Train.ValidateEvery == 0 {
+		return nil
+	}
+	best, _, err := r.store().Best(ctx, r.identity)
+	if errors.Is(err, checkpoint.ErrNone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r.state.Best, r.state.BestScore = best.Manifest.Step, best.Manifest.Metrics[scoreMetric]
+	r.state.Since = (s - r.state.Best) / r.job.Train.ValidateEvery
+	return best.Close()
+}
+
+func (r *run) report(skipped []checkpoint.Skipped) {
+	for _, s := range skipped {
+		r.emit(api.Event{Event: "note", Message: fmt.Sprintf("checkpoint passed over: %v", s.Err)})
+	}
+}
