@@ -1,6 +1,9 @@
 package data
 
-import "image"
+import (
+	"fmt"
+	"image"
+)
 
 // Dataset is a finite, indexed collection of examples. Its methods are safe for
 // concurrent use.
@@ -62,4 +65,16 @@ func (e Example) Answer() string {
 		}
 	}
 	return ""
+}
+
+// RoleByName returns the role that data files call human or user, gpt or
+// assistant.
+func RoleByName(name string) (Role, error) {
+	switch name {
+	case "human", "user":
+		return User, nil
+	case "gpt", "assistant":
+		return Assistant, nil
+	}
+	return 0, fmt.Errorf("%q is none of human, gpt, user, assistant", name)
 }
