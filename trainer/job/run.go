@@ -193,10 +193,26 @@ func (r *run) prepare(ctx context.Context) error {
 	}
 	sum := sha256.Sum256(raw)
 	r.identity.Config = hex.EncodeToString(sum[:])
-	r.probes, err = openLanes(r.Device, r.Lanes)
-	adapter.Round(r.subject.Model.Vision, exportDType(r.job))
-	adapter.Round(r.subject.Model.Language, exportDType(r.job))
-	return err
+	if r.probes, err = openLanes(r.Device, r.Lanes); err != nil {
+		return err
+	}
+	return r.round(ctx)
+}
+
+// round makes the model compute with what will be exported: effective weights
+// rounded in every product, and, where they are not trained, norms, biases and
+// embeddings rounded once.
+func (r *run) round(ctx context.Context) error {
+	for _, t := range r.subject.towers() {
+		adapter.Round(t.Tower, exportDType(r.job))
+		if r.job.Adapter.Method == string(adapter.Full) {
+			continue
+		}
+		if err := adapter.RoundFrozen(ctx, r.probes[0], t.Tower, exportDType(r.job)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *run) openData(ctx context.Context) error {
