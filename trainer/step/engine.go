@@ -233,8 +233,9 @@ func (e *Engine) microbatch(ctx context.Context, l *lane, mb *Microbatch) (leaf,
 	}
 	for i, n := range l.nodes {
 		n.Grads = grads[i]
-		if mb.Batch.Images == 0 && !n.Grads.IsZero() && n.Grads.Len() > 0 {
-			// What only images reach has no backward in this microbatch.
+		if (mb.Batch.Images == 0 || mb.Batch.AnswerTokens == 0) && n.Grads.Len() > 0 {
+			// What only images reach, and a trained head without a loss, have no
+			// backward in this microbatch.
 			l.stream.Fill(n.Grads, 0)
 		}
 	}

@@ -2,7 +2,6 @@ package step
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math"
 
 	"ressa/kernels"
@@ -39,12 +38,13 @@ func (o *Loss) rowsOf(b *data.Batch) (rows, labels []int32) {
 
 // forward computes the losses and the gradient of the logits. finals are the
 // outputs of the flows; it takes over the first.
-func (o *Loss) forward(l *model.Lane, mb *Microbatch, flows []Flow, finals []kernels.Tensor) (*lossKept, error) {
+func (o *Loss) forward(l *model.Lane, mb *Microbatch, flows []Flow, finals []kernels.Tensor) *lossKept {
 	rows, labels := o.rowsOf(mb.Batch)
-	if len(rows) == 0 {
-		return nil, fmt.Errorf("microbatch %d of step %d has no answer token", mb.Index, mb.Step)
-	}
 	n := len(rows)
+	if n == 0 {
+		// Truncation can take every answer of a small microbatch: it adds nothing.
+		return &lossKept{hidden: finals[0]}
+	}
 	k := &lossKept{hidden: finals[0], index: ints(l, rows), raw: make([]byte, n*8)}
 	target := ints(l, labels)
 	gather := func(hidden kernels.Tensor) kernels.Tensor {
@@ -71,16 +71,18 @@ func (o *Loss) forward(l *model.Lane, mb *Microbatch, flows []Flow, finals []ker
 	for _, t := range teachers {
 		l.Free(t.Logits)
 	}
-	return k, nil
+	return k
 }
 
 // backward returns the gradient of the student's output (B·T, C).
 func (o *Loss) backward(l *model.Lane, k *lossKept) kernels.Tensor {
-	drows := o.Language.LogitsBackward(l, k.dlogits, k.rows)
 	dhidden := l.Scratch(k.hidden.Rows, k.hidden.Cols)
 	l.Stream.Fill(dhidden, 0)
-	l.Stream.ScatterRows(dhidden, drows, k.index)
-	l.Free(drows)
+	if !k.index.IsZero() {
+		drows := o.Language.LogitsBackward(l, k.dlogits, k.rows)
+		l.Stream.ScatterRows(dhidden, drows, k.index)
+		l.Free(drows)
+	}
 	k.release(l)
 	return dhidden
 }

@@ -115,14 +115,8 @@ func (n *TowerNode) Forward(l *model.Lane, mb *Microbatch, in []model.Edge) (mod
 	if n.Loss == nil {
 		return out, kept, nil
 	}
-	loss, err := n.Loss.forward(l, mb, n.Flows, finals)
+	kept.loss = n.Loss.forward(l, mb, n.Flows, finals)
 	l.Free(finals[1:]...)
-	if err != nil {
-		kept.Release(l)
-		l.Free(finals[0])
-		return model.Edge{}, nil, err
-	}
-	kept.loss = loss
 	return model.Edge{}, kept, nil
 }
 
