@@ -1,0 +1,186 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"ressa/collective/tensor"
+	"ressa/kernels"
+	"ressa/trainer/model"
+	"ressa/trainer/step"
+)
+
+// Messenger is what an exchange needs of a group.
+type Messenger interface {
+	Rank() int
+	World() int
+	Generation() uint64
+	Send(ctx context.Context, to int, tag string, message []byte) error
+	Recv(ctx context.Context, from int, tag string) ([]byte, error)
+}
+
+// Config says where nodes live and how edges travel.
+type Config struct {
+	Group   Messenger
+	Ranks   []int         // by node of the graph: the rank that holds it
+	Wire    kernels.DType // F32 or BF16, the same as the walk's
+	Timeout time.Duration // of one edge, from the call to its end
+	// Trace returns the trace context to travel with an edge; nil for none.
+	Trace func(context.Context) map[string]string
+}
+
+// Exchange implements [step.Exchange] for one rank. It is safe for concurrent
+// use by several lanes.
+type Exchange struct {
+	config Config
+}
+
+var _ step.Exchange = (*Exchange)(nil)
+
+// New returns an exchange.
+func New(c Config) (*Exchange, error) {
+	if c.Wire != kernels.F32 && c.Wire != kernels.BF16 {
+		return nil, fmt.Errorf("exchange: wire dtype %v, want fp32 or bf16", c.Wire)
+	}
+	if c.Group == nil || c.Timeout <= 0 {
+		return nil, errors.New("exchange: want a group and a timeout")
+	}
+	for node, r := range c.Ranks {
+		if r < 0 || r >= c.Group.World() {
+			return nil, fmt.Errorf("exchange: node %d is on rank %d of %d", node, r, c.Group.World())
+		}
+	}
+	return &Exchange{config: c}, nil
+}
+
+// Local returns which nodes this rank holds, as [step.Walk] takes them.
+func (x *Exchange) Local() []bool {
+	local := make([]bool, len(x.config.Ranks))
+	for node, r := range x.config.Ranks {
+		local[node] = r == x.config.Group.Rank()
+	}
+	return local
+}
+
+// Send implements [step.Exchange]. Absent tensors do not travel.
+func (x *Exchange) Send(ctx context.Context, l *model.Lane, k step.EdgeKey, e model.Edge) error {
+	ctx, cancel := context.WithTimeout(ctx, x.config.Timeout)
+	defer cancel()
+	m := &tensor.Message{Header: x.header(k)}
+	if x.config.Trace != nil {
+		m.Trace = x.config.Trace(ctx)
+	}
+	for _, t := range e.Tensors {
+		if !t.Tensor.IsZero() {
+			m.Arrays = append(m.Arrays, x.download(l, t))
+		}
+	}
+	for _, v := range e.Ints {
+		m.Ints = append(m.Ints, tensor.Ints{Name: v.Name, Values: v.Values})
+	}
+	if err := l.Stream.Synchronize(ctx); err != nil {
+		return fmt.Errorf("edge %s: %w", m.Edge, err)
+	}
+	raw, err := tensor.Encode(nil, m)
+	if err != nil {
+		return fmt.Errorf("edge %s: %w", m.Edge, err)
+	}
+	to, err := x.rank(k.To)
+	if err != nil {
+		return err
+	}
+	return x.config.Group.Send(ctx, to, tag(k), raw)
+}
+
+// download enqueues the copy of a tensor to the host in the wire dtype.
+func (x *Exchange) download(l *model.Lane, t model.NamedTensor) tensor.Array {
+	rows, cols := t.Tensor.Rows, t.Tensor.Cols
+	a := tensor.Array{Name: t.Name, DType: x.config.Wire, Rows: rows, Cols: cols, Data: make([]byte, rows*cols*x.config.Wire.Size())}
+	if x.config.Wire == t.Tensor.DType {
+		l.Stream.Download(a.Data, t.Tensor)
+		return a
+	}
+	short := l.Pool.Get(x.config.Wire, rows, cols)
+	l.Stream.Convert(short, t.Tensor)
+	l.Stream.Download(a.Data, short)
+	l.Free(short)
+	return a
+}
+
+// Recv implements [step.Exchange]. The tensors are F32.
+func (x *Exchange) Recv(ctx context.Context, l *model.Lane, k step.EdgeKey) (model.Edge, error) {
+	ctx, cancel := context.WithTimeout(ctx, x.config.Timeout)
+	defer cancel()
+	from, err := x.rank(k.From)
+	if err != nil {
+		return model.Edge{}, err
+	}
+	raw, err := x.config.Group.Recv(ctx, from, tag(k))
+	if err != nil {
+		return model.Edge{}, err
+	}
+	m, err := tensor.Decode(raw, tensor.Want{Header: x.header(k)})
+	if err != nil {
+		return model.Edge{}, err
+	}
+	for _, a := range m.Arrays {
+		if a.DType != x.config.Wire {
+			return model.Edge{}, fmt.Errorf("edge %s: tensor %q came as %v, want %v: %w", m.Edge, a.Name, a.DType, x.config.Wire, tensor.ErrShape)
+		}
+	}
+	var e model.Edge
+	for _, a := range m.Arrays {
+		e = e.With(a.Name, upload(l, a))
+	}
+	for _, v := range m.Ints {
+		e.Ints = append(e.Ints, model.NamedInts{Name: v.Name, Values: v.Values})
+	}
+	// The message's memory ends with this call.
+	if err := l.Stream.Synchronize(ctx); err != nil {
+		for _, t := range e.Tensors {
+			l.Free(t.Tensor)
+		}
+		return model.Edge{}, fmt.Errorf("edge %s: %w", m.Edge, err)
+	}
+	return e, nil
+}
+
+// upload enqueues the copy of an array to an F32 tensor of the lane's pool.
+func upload(l *model.Lane, a tensor.Array) kernels.Tensor {
+	t := l.Scratch(a.Rows, a.Cols)
+	if a.DType == kernels.F32 {
+		l.Stream.Upload(t, a.Data)
+		return t
+	}
+	short := l.Pool.Get(a.DType, a.Rows, a.Cols)
+	l.Stream.Upload(short, a.Data)
+	l.Stream.Convert(t, short)
+	l.Free(short)
+	return t
+}
+
+func (x *Exchange) rank(node int) (int, error) {
+	if node < 0 || node >= len(x.config.Ranks) {
+		return 0, fmt.Errorf("exchange: node %d of %d", node, len(x.config.Ranks))
+	}
+	return x.config.Ranks[node], nil
+}
+
+func (x *Exchange) header(k step.EdgeKey) tensor.Header {
+	return tensor.Header{Generation: x.config.Group.Generation(), Step: k.Step, Microbatch: k.Microbatch, Edge: edge(k)}
+}
+
+// edge names the edge between two nodes, gradients apart.
+func edge(k step.EdgeKey) string {
+	if k.Gradient {
+		return fmt.Sprintf("gradient %d>%d", k.From, k.To)
+	}
+	return fmt.Sprintf("output %d>%d", k.From, k.To)
+}
+
+// tag names one crossing: no two messages between two ranks share it.
+func tag(k step.EdgeKey) string {
+	return fmt.Sprintf("%s/%d/%d", edge(k), k.Step, k.Microbatch)
+}
