@@ -7,7 +7,7 @@ RACE      := ./collective/... ./coordinator/... ./trainer/step/... ./trainer/job
 # What has to build and pass without a C compiler.
 PORTABLE  := . ./kernels/... ./collective/...
 
-.PHONY: build demo test lint generate verify soak bench gpu-check clean help
+.PHONY: build demo test lint generate verify soak bench study gpu-check clean help
 .PHONY: unit race portable
 
 build: ## write bin/ressa
@@ -38,6 +38,9 @@ generate: ## rewrite generated files
 
 bench: build ## time the kernels against OpenBLAS
 	bin/ressa bench kernels $(ARGS)
+
+study: ## measure patterns, methods and seeds on the demo; writes docs/results.md
+	$(GO) run ./trainer/demo/study $(ARGS)
 
 verify: ## check a job's result against its fault-free run (not built yet)
 	$(call missing,needs the cluster)
