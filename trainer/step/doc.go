@@ -9,6 +9,6 @@
 // it rounds at every edge of the graph and of the tree, also inside one process.
 //
 // It does not read data, write checkpoints or decide where stages live. Stages
-// in other processes are reached through [Exchange], which package group
+// in other processes are reached through [Exchange], which package exchange
 // implements. Package job is the caller.
 package step
