@@ -2,9 +2,7 @@ package kerneltest
 
 import (
 	"encoding/binary"
-	"hash/fnv"
 	"math"
-	"math/rand/v2"
 
 	"ressa/kernels"
 	"ressa/kernels/sparse"
@@ -83,15 +81,13 @@ func (o *operand) set(i, j int, v float64) {
 
 // generator makes the operands of one trial from the case's name.
 type generator struct {
-	rng    *rand.Rand
+	rng    *random
 	offset int // of every operand
 	gap    int // elements between rows
 }
 
 func newGenerator(name string, strided bool) *generator {
-	h := fnv.New64a()
-	h.Write([]byte(name))
-	g := &generator{rng: rand.New(rand.NewPCG(h.Sum64(), 1))}
+	g := &generator{rng: newRandom(name)}
 	if strided {
 		g.offset, g.gap = 3, 5
 	}
