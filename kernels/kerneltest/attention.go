@@ -176,14 +176,9 @@ func (c attentionCase) magnitudes(t *trial, dO *operand) magnitude {
 	return m
 }
 
-// floor is what is added to probabilities: below it a float32 exp may be
-// subnormal, or zero.
-const floor = 0x1p-100
-
 // add adds the terms of one query and key with probability p. at is the row and
 // first column of the query and of the key.
 func (c attentionCase) add(m *magnitude, t *trial, dO *operand, p float64, at [4]int, o, q, k, v *operand) {
-	p += floor
 	ds := 0.0
 	for d := range c.args.HeadDim {
 		m.o[at[0]*q.cols+at[1]+d] += p * math.Abs(v.value(v.data, at[2], at[3]+d))

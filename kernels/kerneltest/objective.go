@@ -134,7 +134,7 @@ func (c objectiveCase) gradientMagnitude(t *trial, weights []float32) []float64 
 		}
 		f := 1 + top + math.Sqrt(float64(vocabulary))
 		for j := range vocabulary {
-			m[i*vocabulary+j] = f*m[i*vocabulary+j] + floor
+			m[i*vocabulary+j] *= f
 		}
 	}
 	return m

@@ -9,7 +9,9 @@ import (
 const unit = 1.0 / (1 << 24)
 
 // Tolerance is how far a backend may be from the reference. The error of an
-// element is at most Units·2⁻²⁴·m, where m is the magnitude that Reason names.
+// element is at most Units·2⁻²⁴·m, where m is the magnitude that Reason names,
+// and 2⁻¹¹⁰ more where it is not zero: factors below float32's normal numbers may
+// be taken for zero.
 type Tolerance struct {
 	Units  float64 // 0: identical bits
 	Reason string
@@ -41,7 +43,7 @@ func Tolerances() map[string]Tolerance {
 		"LinearBackwardAdapter": {4, "m = (√T+√n)·|dyᵀ||x||A|: a sum over tokens inside a sum over n columns or rows"},
 		"LinearBackwardWeight":  {4, "m = √T·|dyᵀ||x|"},
 		"AttentionForward": {8, "m = (√D+√keys+S)·Σp|v| with S the greatest Σ|q||k|·scale: " +
-			"an error of a score is a relative one of its exp, and p + 2⁻¹⁰⁰ stands for p, as an exp may underflow; for the log-sum-exp m = √D+S+log(keys)"},
+			"an error of a score is a relative one of its exp; for the log-sum-exp m = √D+S+log(keys)"},
 		"AttentionBackward": {16, "m as in the forward pass, with the sums of p·(|dO||v| + |dO||O|) times |k|, |q|, and of p·|dO|"},
 		"LayerNorm":         {16, "m = √C·(1 + mean|x|·rstd)·(1+|xhat|)·|gamma| + |beta|: the mean is subtracted from what it is the mean of"},
 		"LayerNormBackward": {16, "m = √C·(1 + mean|x|·rstd)·rstd·(|e| + mean|e| + |xhat|·mean|e·xhat|); gradients of parameters √T·Σ of the terms"},
