@@ -16,7 +16,7 @@ import (
 const (
 	kBlock      = 256  // of k: a panel of B stays in the first-level cache
 	columnBlock = 1024 // of columns: packed B
-	columnGroup = 512  // columns of a task
+	columnGroup = 1024 // columns of a task
 	rowBlock    = 96   // rows of a task; a multiple of every register tile's rows
 	directRows  = 48   // the same where A is not packed
 	maskWord    = 64   // columns that one mask word covers

@@ -152,12 +152,20 @@ RK_INLINE void K(pack_rows)(struct rk_mat a, int64_t i0, int64_t rows, int64_t k
 	}
 }
 
-/* Columns i0 … of k0 … of a matrix that lies by k, as panels `width` wide. Writes up to VL
- * floats past the end of dst. */
+/* Columns i0 … of k0 … of a matrix that lies by k, as panels `width` wide. A few rows at a time,
+ * so that a cache line is read once although it feeds several panels. */
 RK_INLINE void K(pack_columns)(const int64_t width, struct rk_mat a, int64_t i0, int64_t cols, int64_t k0, int64_t kc, float *dst)
 {
-	for (int64_t i = 0; i < cols; i += width, dst += width * kc)
-		for (int64_t k = 0; k < kc; k++)
-			for (int64_t v = 0; v < width; v += VL)
-				vf_store(dst + k * width + v, K(load_weight)(a, k0 + k, i0 + i + v));
+	for (int64_t k = 0; k < kc; k += 8) {
+		int64_t rows = kc - k < 8 ? kc - k : 8;
+		for (int64_t i = 0; i < cols; i += width)
+			for (int64_t r = k; r < k + rows; r++)
+				for (int64_t v = 0; v < width; v += VL) {
+					float *d = dst + i * kc + r * width + v;
+					vf x = K(load_weight)(a, k0 + r, i0 + i + v);
+					/* The next row of a panel overwrites what is too much; the last one has no next. */
+					if (width - v < VL && r == kc - 1) vf_storen(d, x, width - v);
+					else vf_store(d, x);
+				}
+	}
 }

@@ -25,6 +25,11 @@ RK_INLINE void K(tile)(const int mr, const int nv, const struct K(operands) *o, 
 	vf acc[RK_MR][RK_NV];
 	const float *a = o->a, *b = o->b;
 	const int64_t bk = o->bk;
+	/* C arrives while the products are formed. */
+#pragma GCC unroll 16
+	for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+		for (int j = 0; j < nv; j++) __builtin_prefetch(o->c + i * o->ldc + j * VL, 1);
 #pragma GCC unroll 16
 	for (int i = 0; i < mr; i++)
 #pragma GCC unroll 2

@@ -13,7 +13,8 @@ import (
 // is part of what decides the bits of a result.
 const (
 	outerRows  = 192 // rows of a tile: columns of dy
-	outerCols  = 256 // columns of a tile: columns of x
+	outerCols  = 512 // columns of a tile: columns of x
+	outerBlock = 128 // rows packed at a time
 	splitRows  = 512 // rows of x and dy from which a split pays
 	splitTasks = 32  // tiles from which no split is needed
 )
@@ -28,7 +29,7 @@ func planOuter(rows, out, in int) outerPlan {
 	splits := min((rows+splitRows-1)/splitRows, max(1, splitTasks/(p.down*p.across)))
 	p.splitRows = roundUp((rows+splits-1)/splits, maskWord)
 	p.splits = (rows + p.splitRows - 1) / p.splitRows
-	p.kc = evenBlocks(p.splitRows, kBlock)
+	p.kc = evenBlocks(p.splitRows, outerBlock)
 	return p
 }
 
