@@ -79,7 +79,8 @@ func (v *plainView) Close() {}
 // liveView keeps one bar at the bottom of a terminal and lines above it.
 type liveView struct {
 	out      io.Writer
-	progress *mpb.Progress
+	terminal io.Writer
+	progress *mpb.Progress // lives as long as its one bar
 	bar      *mpb.Bar
 	suffix   atomic.Pointer[string] // read by the bar's own goroutine
 	title    string
@@ -88,7 +89,7 @@ type liveView struct {
 }
 
 func newLiveView(out, diagnostics io.Writer) *liveView {
-	return &liveView{out: out, progress: mpb.New(mpb.WithOutput(diagnostics), mpb.WithWidth(36), mpb.WithRefreshRate(120*time.Millisecond))}
+	return &liveView{out: out, terminal: diagnostics}
 }
 
 func (v *liveView) Event(e api.Event) {
@@ -102,7 +103,7 @@ func (v *liveView) Event(e api.Event) {
 	case e.Step != nil:
 		s := *e.Step
 		v.advance("train", s.Step, s.Steps, fmt.Sprintf("loss %.4f  %s tok/s", s.Loss, rate(s)))
-	case e.Total > 0:
+	case e.Event == "progress":
 		v.advance(e.Of, e.Done, e.Total, "")
 	case e.Score != nil:
 		v.drop()
@@ -112,12 +113,20 @@ func (v *liveView) Event(e api.Event) {
 	}
 }
 
-func (v *liveView) say(line string) { _, _ = fmt.Fprintln(v.progress, line) }
+// say writes a line above the bar, or at the cursor where there is none.
+func (v *liveView) say(line string) {
+	if v.bar != nil {
+		_, _ = fmt.Fprintln(v.progress, line) // a terminal that is gone cannot be told
+		return
+	}
+	fmt.Fprintln(v.terminal, line)
+}
 
 func (v *liveView) advance(title string, done, total int, suffix string) {
 	if v.bar == nil || v.title != title {
 		v.drop()
 		v.title, v.started, v.seen = title, time.Now(), done-1
+		v.progress = mpb.New(mpb.WithOutput(v.terminal), mpb.WithWidth(36), mpb.WithRefreshRate(120*time.Millisecond))
 		none := ""
 		v.suffix.Store(&none)
 		v.bar = v.progress.AddBar(int64(total), mpb.BarRemoveOnComplete(),
@@ -136,15 +145,12 @@ func (v *liveView) advance(title string, done, total int, suffix string) {
 func (v *liveView) drop() {
 	if v.bar != nil {
 		v.bar.Abort(true)
-		v.bar.Wait()
+		v.progress.Wait()
 		v.bar, v.title = nil, ""
 	}
 }
 
-func (v *liveView) Close() {
-	v.drop()
-	v.progress.Wait()
-}
+func (v *liveView) Close() { v.drop() }
 
 func phaseLine(e api.Event) string {
 	line := "▸ " + e.Phase
