@@ -36,21 +36,39 @@ func Round(tower model.Tower, d kernels.DType) {
 // embeddings and head when a model stored in float32 is exported in bf16. It is
 // called once, after loading; for F32 it does nothing.
 func RoundFrozen(ctx context.Context, l *model.Lane, tower model.Tower, d kernels.DType) error {
+	return roundOthers(ctx, l, tower, d, func(p *model.Param) kernels.Tensor { return p.Value })
+}
+
+// RoundTrained does the same to what [Full] trained beside the weights of the
+// linears, so that the student that is scored is the one that is exported. It is
+// called once, after the last step, with a lane of the tower; for other methods it
+// does nothing.
+func (a *Attachment) RoundTrained(ctx context.Context, l *model.Lane) error {
+	if a.Options.Method != Full {
+		return nil
+	}
+	return roundOthers(ctx, l, a.tower, a.Options.Round, func(p *model.Param) kernels.Tensor { return p.Slot.View(l.Values) })
+}
+
+// roundOthers rounds the tensors of a tower's parameters, but for the weights of
+// its linears, to d and back.
+func roundOthers(ctx context.Context, l *model.Lane, tower model.Tower, d kernels.DType, of func(*model.Param) kernels.Tensor) error {
 	linears := map[*model.Param]bool{}
 	for _, n := range tower.Linears() {
 		linears[n.Weight] = true
 	}
 	for _, p := range tower.Params() {
-		if linears[p] || d == kernels.F32 || p.Value.DType == d {
+		t := of(p)
+		if linears[p] || d == kernels.F32 || t.DType == d {
 			continue
 		}
-		rounded := l.Pool.Get(d, p.Value.Rows, p.Value.Cols)
-		l.Stream.Convert(rounded, p.Value)
-		l.Stream.Convert(p.Value, rounded)
+		rounded := l.Pool.Get(d, t.Rows, t.Cols)
+		l.Stream.Convert(rounded, t)
+		l.Stream.Convert(t, rounded)
 		l.Free(rounded)
 	}
 	if err := l.Stream.Synchronize(ctx); err != nil {
-		return fmt.Errorf("adapter: round frozen parameters: %w", err)
+		return fmt.Errorf("adapter: round parameters: %w", err)
 	}
 	return nil
 }
