@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,7 +14,9 @@ import (
 	"ressa/kernels"
 	"ressa/trainer/checkpoint/hf"
 	"ressa/trainer/data"
+	"ressa/trainer/data/conversation"
 	"ressa/trainer/data/fashiongrid"
+	"ressa/trainer/data/parquet"
 	"ressa/trainer/data/picture"
 	"ressa/trainer/data/tokenizer"
 	"ressa/trainer/demo"
@@ -220,8 +223,10 @@ func OpenData(ctx context.Context, field string, s api.Source, seed uint64) (dat
 
 func openData(ctx context.Context, s api.Source, seed uint64) (data.Dataset, error) {
 	switch s.Format {
-	case "llava", "parquet":
-		return nil, fmt.Errorf("format %s: reader is missing", s.Format)
+	case "llava":
+		return conversation.Open(ctx, s.Path, s.Images)
+	case "parquet":
+		return parquet.Open(ctx, s.Path, s.Images)
 	}
 	test := s.Split == string(fashiongrid.Test)
 	var photos []fashiongrid.Photo
@@ -244,6 +249,17 @@ func openData(ctx context.Context, s api.Source, seed uint64) (data.Dataset, err
 		seed = fashiongrid.TaskSeed
 	}
 	return fashiongrid.New(photos, fashiongrid.Split(s.Split), seed, n)
+}
+
+// closeSet closes the files of a data set that was opened. Its examples were
+// read; an error of closing them says nothing.
+func closeSet(set data.Dataset) {
+	switch v := set.(type) {
+	case part:
+		closeSet(v.Dataset)
+	case io.Closer:
+		_ = v.Close()
+	}
 }
 
 // part is a range of a data set.

@@ -111,11 +111,7 @@ func ComputeMasks(ctx context.Context, s *Subject, lanes []*model.Lane, method s
 		if !ok {
 			continue
 		}
-		granularity := prune.PerRow
-		if t.role == step.Vision {
-			granularity = prune.PerMatrix
-		}
-		part, err := prune.Compute(ctx, lanes[0], t.Tower, prune.Options{Method: m, Pattern: pattern, Granularity: granularity, Calibration: statistics})
+		part, err := prune.Compute(ctx, lanes[0], t.Tower, prune.Options{Method: m, Pattern: pattern, Granularity: granularity(t.role), Calibration: statistics})
 		if err != nil {
 			return nil, fmt.Errorf("prune the %s tower: %w", t.role, err)
 		}
@@ -135,26 +131,12 @@ func (r *run) base(ctx context.Context) error {
 }
 
 // layers lists the sparsity of every masked layer in canonical order.
-func (r *run) layers() []api.Layer {
-	var out []api.Layer
-	for _, t := range r.subject.towers() {
-		for _, e := range r.masks.Only(t.Tower) {
-			out = append(out, api.Layer{Name: e.Name, Tower: t.role, Sparsity: 1 - e.Mask.Density()})
-		}
-	}
-	return out
-}
+func (r *run) layers() []api.Layer { return r.subject.layers(r.masks) }
 
 // sparsity is that of each tower over its masked layers.
 func (r *run) sparsity() map[string]float64 {
-	out := map[string]float64{}
 	if r.subject == nil {
-		return out
+		return map[string]float64{}
 	}
-	for _, t := range r.subject.towers() {
-		if m := r.masks.Only(t.Tower); len(m) > 0 {
-			out[t.role] = m.Sparsity()
-		}
-	}
-	return out
+	return r.subject.sparsity(r.masks)
 }

@@ -143,8 +143,11 @@ func (r *run) phases(ctx context.Context) error {
 		if err := r.trainSteps(ctx); err != nil {
 			return err
 		}
-		for _, a := range r.attachments {
+		for i, a := range r.attachments {
 			a.Remask(true)
+			if err := a.RoundTrained(ctx, r.engine.Lanes(i)[0]); err != nil {
+				return err
+			}
 		}
 		if err := r.score(ctx, "repaired", r.trained(), false); err != nil {
 			return err
@@ -239,8 +242,6 @@ func (r *run) openData(ctx context.Context) error {
 		r.validation = part{r.train, r.train.Len() - n, n}
 		r.train = part{r.train, 0, r.train.Len() - n}
 	}
-	// One sample of each set is encoded here, so that a template, a tokenizer or
-	// an image that does not fit is an input error and not one of step 1.
 	for _, s := range []struct {
 		field string
 		set   data.Dataset
@@ -248,12 +249,8 @@ func (r *run) openData(ctx context.Context) error {
 		if s.set == nil {
 			continue
 		}
-		ex, err := s.set.Example(0)
-		if err == nil {
-			_, err = r.subject.Encoder.Encode(ex)
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.field, err)
+		if err := encodes(s.field, s.set, r.subject.Encoder); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -319,6 +316,9 @@ func (r *run) close() {
 	}
 	if r.subject != nil {
 		r.subject.Close()
+	}
+	for _, set := range []data.Dataset{r.train, r.validation, r.test} {
+		closeSet(set)
 	}
 	if r.events != nil {
 		_ = r.events.Close()

@@ -2,12 +2,16 @@ package prune
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
 	"ressa/kernels/sparse"
 	"ressa/trainer/model"
 )
+
+// ErrNotPruned is returned for weights that are to be imported but are dense.
+var ErrNotPruned = errors.New("the checkpoint is not pruned")
 
 // densest is the share of zeros below which an imported layer counts as dense
 // when its tower's pattern is inferred: a few zeros are no pruning.
@@ -85,7 +89,7 @@ func Import(ctx context.Context, l *model.Lane, tower model.Tower, o ImportOptio
 			}
 		}
 		if len(out.Masks) == 0 {
-			return Imported{}, fmt.Errorf("import: no linear layer of %d has %.0f %% of zeros; the checkpoint is not pruned", len(found), 100*densest)
+			return Imported{}, fmt.Errorf("import: no linear layer of %d has %.0f %% of zeros: %w", len(found), 100*densest, ErrNotPruned)
 		}
 		out.Pattern = infer(out.Masks, o.Granularity)
 	}
