@@ -9,7 +9,7 @@
 // Guarantees: the same example gives the same sample on every machine; labels
 // are already shifted and cover answer tokens only; errors name the example.
 // The package reads no files itself and depends on no file format: readers are
-// in its sub-folders llava and parquet, the tokenizer in tokenizer, the image
+// in its sub-folders conversation and parquet, the tokenizer in tokenizer, the image
 // processor in picture. It does not shuffle, cache or prefetch.
 //
 // It is called by the step engine (training), by the evaluation and by the
