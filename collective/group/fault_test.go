@@ -135,23 +135,23 @@ func TestJoinWaitsForAll(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("joined a group whose other rank is not there: %v", err)
 	}
-	late := make(chan error, 1)
+	var early *Group
+	joined := make(chan error, 1)
 	go func() {
-		g, err := Join(testContext(t, 10*time.Second), testConfig(connect(t, s), 2, 0, 2))
-		if err == nil {
-			defer g.Close()
-		}
-		late <- err
+		var err error
+		early, err = Join(testContext(t, 10*time.Second), testConfig(connect(t, s), 2, 0, 2))
+		joined <- err
 	}()
 	time.Sleep(150 * time.Millisecond) // hellos into the void
-	g, err := Join(testContext(t, 10*time.Second), testConfig(connect(t, s), 2, 1, 2))
+	late, err := Join(testContext(t, 10*time.Second), testConfig(connect(t, s), 2, 1, 2))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer g.Close()
-	if err := <-late; err != nil {
-		t.Error(err)
+	defer late.Close()
+	if err := <-joined; err != nil {
+		t.Fatal(err)
 	}
+	early.Close()
 }
 
 func TestClosedGroup(t *testing.T) {
