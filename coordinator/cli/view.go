@@ -140,6 +140,9 @@ func (v *liveView) advance(title string, done, total int, suffix string) {
 	text := fmt.Sprintf(" ETA %s  %s", left.Round(time.Second), suffix)
 	v.suffix.Store(&text)
 	v.bar.SetCurrent(int64(done))
+	if done >= total {
+		v.drop()
+	}
 }
 
 func (v *liveView) drop() {

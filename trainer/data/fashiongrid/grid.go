@@ -2,6 +2,7 @@ package fashiongrid
 
 import (
 	"fmt"
+	"hash/fnv"
 	"image"
 	"slices"
 
@@ -19,8 +20,15 @@ const (
 	Test       Split = "test"
 )
 
-// heldOut is the share of training photos kept for validation: one in ten.
+// heldOut is the share of training photos kept for validation: one in ten, chosen
+// by a hash of the pixels, so that a photo is on the same side in every collection.
 const heldOut = 10
+
+func (p *Photo) held() bool {
+	h := fnv.New32a()
+	_, _ = h.Write(p.Pixels[:]) // never fails
+	return h.Sum32()%heldOut == 0
+}
 
 // site separates this package's random numbers from others of the same seed.
 const site random.Site = 0x67726964 // "grid"
@@ -43,9 +51,9 @@ func New(photos []Photo, split Split, seed uint64, n int) (*Grids, error) {
 		return nil, fmt.Errorf("fashiongrid: %d grids, want at least 1", n)
 	}
 	g := &Grids{photos: photos, split: split, seed: seed, n: n}
-	for i, p := range photos {
-		held := i%heldOut == heldOut-1
-		if split == Test || held == (split == Validation) {
+	for i := range photos {
+		p := &photos[i]
+		if split == Test || p.held() == (split == Validation) {
 			g.byClass[p.Label] = append(g.byClass[p.Label], int32(i))
 		}
 	}

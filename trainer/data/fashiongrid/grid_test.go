@@ -56,6 +56,21 @@ func TestSplitsShareNoPhoto(t *testing.T) {
 	if len(seen) != len(photos) {
 		t.Errorf("%d photos in use, want %d", len(seen), len(photos))
 	}
+	held := 0
+	for i, split := range seen {
+		if split == Validation {
+			held++
+		}
+		// A part of the collection puts every photo on the same side.
+		if half := photos[len(photos)/2:]; int(i) >= len(photos)/2 {
+			if p := &half[int(i)-len(photos)/2]; p.held() != (split == Validation) {
+				t.Fatalf("photo %d changes sides in a smaller collection", i)
+			}
+		}
+	}
+	if share := float64(held) / float64(len(photos)); share < 0.08 || share > 0.12 {
+		t.Errorf("%.3f of the photos are held out, want about a tenth", share)
+	}
 }
 
 func TestExamplesAreAFunctionOfSeedAndIndex(t *testing.T) {
