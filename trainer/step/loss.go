@@ -7,6 +7,7 @@ import (
 	"ressa/kernels"
 	"ressa/trainer/data"
 	"ressa/trainer/model"
+	"ressa/trainer/model/layer"
 	"ressa/trainer/objective"
 )
 
@@ -45,8 +46,8 @@ func (o *Loss) forward(l *model.Lane, mb *Microbatch, flows []Flow, finals []ker
 		// Truncation can take every answer of a small microbatch: it adds nothing.
 		return &lossKept{hidden: finals[0]}
 	}
-	k := &lossKept{hidden: finals[0], index: ints(l, rows), raw: make([]byte, n*8)}
-	target := ints(l, labels)
+	k := &lossKept{hidden: finals[0], index: layer.Ints(l, rows), raw: make([]byte, n*8)}
+	target := layer.Ints(l, labels)
 	gather := func(hidden kernels.Tensor) kernels.Tensor {
 		t := l.Scratch(n, hidden.Cols)
 		l.Stream.GatherRows(t, hidden, k.index)
@@ -100,15 +101,4 @@ func (k *lossKept) sums() Losses {
 		s.KL += float64(math.Float32frombits(binary.LittleEndian.Uint32(k.raw[i+4:])))
 	}
 	return s
-}
-
-// ints uploads v as I32 (1, len(v)).
-func ints(l *model.Lane, v []int32) kernels.Tensor {
-	t := l.Pool.Get(kernels.I32, 1, len(v))
-	raw := make([]byte, 4*len(v))
-	for i, x := range v {
-		binary.LittleEndian.PutUint32(raw[4*i:], uint32(x))
-	}
-	l.Stream.Upload(t, raw)
-	return t
 }
