@@ -168,4 +168,3 @@ func encodes(field string, set data.Dataset, encoder *data.Encoder) error {
 	}
 	return nil
 }
-

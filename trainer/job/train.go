@@ -1,9 +1,12 @@
 package job
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"ressa/coordinator/api"
@@ -106,6 +109,7 @@ func (r *run) trainSteps(ctx context.Context) error {
 		message += fmt.Sprintf(", resumed after step %d", first)
 	}
 	r.state.Step = first
+	r.steps = pastSteps(r.folder.path(eventsFile), first)
 	r.enter("train", message)
 	f := &feed{set: r.train, encoder: r.subject.Encoder, pad: r.subject.Pad, seed: r.job.Seed, batch: r.job.Train.Batch, micro: r.job.Train.Microbatches}
 	fctx, stop := context.WithCancel(ctx)
@@ -225,6 +229,32 @@ func (r *run) recallBest(ctx context.Context, s int) error {
 	r.state.Best, r.state.BestScore = best.Manifest.Step, best.Manifest.Metrics[scoreMetric]
 	r.state.Since = (s - r.state.Best) / r.job.Train.ValidateEvery
 	return best.Close()
+}
+
+// pastSteps reads from the event log what the steps up to last did, for the
+// picture. Lines that a crash cut short are passed over, and of a step that was
+// repeated the later one counts.
+func pastSteps(path string, last int) []api.Step {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	byStep := make(map[int]api.Step, last)
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		var e api.Event
+		if json.Unmarshal(lines.Bytes(), &e) == nil && e.Step != nil && e.Step.Step <= last {
+			byStep[e.Step.Step] = *e.Step
+		}
+	}
+	var out []api.Step
+	for s := 1; s <= last; s++ {
+		if x, ok := byStep[s]; ok {
+			out = append(out, x)
+		}
+	}
+	return out
 }
 
 func (r *run) report(skipped []checkpoint.Skipped) {
