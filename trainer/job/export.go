@@ -17,20 +17,8 @@ import (
 func (r *run) export(ctx context.Context) error {
 	out := r.folder.path("output")
 	r.enter("export", out)
-	s := r.subject
-	spec := export.Spec{
-		Dir: out, Overwrite: true, DType: exportDType(r.job), Config: s.Config, Spelling: s.Spelling, SideFrom: s.Dir,
-		Base: r.job.Model.Path, Unused: s.Model.Unused, Masks: r.masks,
-	}
-	first := r.trained()[0]
-	lanes := []*model.Lane{first.Vision, first.Language}
-	for i, t := range s.towers() {
-		tower := export.Tower{Tower: t.Tower, Lane: lanes[i], Pattern: r.patterns[t.role]}
-		if len(r.attachments) > 0 {
-			tower.Attachment = r.attachments[i]
-		}
-		spec.Towers = append(spec.Towers, tower)
-	}
+	spec := r.target(out)
+	spec.Overwrite = true
 	done, err := export.Write(ctx, spec)
 	if err != nil {
 		return err
@@ -41,6 +29,22 @@ func (r *run) export(ctx context.Context) error {
 	}
 	r.emit(api.Event{Event: "note", Message: "exported " + out + ", content hash " + done.Hash})
 	return err
+}
+
+// target is the export of the run's model, as it is trained by now, to dir.
+func (r *run) target(dir string) export.Spec {
+	spec := r.subject.target(dir, r.job.Model.Path, exportDType(r.job))
+	spec.Masks = r.masks
+	first := r.trained()[0]
+	lanes := []*model.Lane{first.Vision, first.Language}
+	for i, t := range r.subject.towers() {
+		tower := export.Tower{Tower: t.Tower, Lane: lanes[i], Pattern: r.patterns[t.role]}
+		if len(r.attachments) > 0 {
+			tower.Attachment = r.attachments[i]
+		}
+		spec.Towers = append(spec.Towers, tower)
+	}
+	return spec
 }
 
 // trainedHash is the SHA-256 of everything that was trained, by name in canonical

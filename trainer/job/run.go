@@ -172,6 +172,15 @@ func (r *run) prepare(ctx context.Context) error {
 		return fmt.Errorf("event log: %w", err)
 	}
 	r.enter("prepare", "")
+	if err := r.openModel(ctx); err != nil {
+		return err
+	}
+	return r.openData(ctx)
+}
+
+// openModel opens and rounds the job's model and says what its checkpoints
+// belong to.
+func (r *run) openModel(ctx context.Context) error {
 	dir, err := modelDir(r.job.Model.Path, r.Dir)
 	if err != nil {
 		return err
@@ -181,9 +190,6 @@ func (r *run) prepare(ctx context.Context) error {
 	}
 	if r.subject, err = OpenSubject(ctx, r.Device, SubjectOptions{Dir: dir, Random: r.job.Model.Init == "random", Seed: r.job.Seed,
 		SHA256: r.job.Model.SHA256, Template: r.job.Data.Template, MaxLength: r.job.Data.MaxLength}); err != nil {
-		return err
-	}
-	if err := r.openData(ctx); err != nil {
 		return err
 	}
 	r.identity = checkpoint.Identity{Job: r.job.Name, NumericKind: r.Device.Kind()}

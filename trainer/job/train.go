@@ -242,6 +242,7 @@ func pastSteps(path string, last int) []api.Step {
 	defer f.Close()
 	byStep := make(map[int]api.Step, last)
 	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 16<<20) // the sparsity of a large model's layers is one line
 	for lines.Scan() {
 		var e api.Event
 		if json.Unmarshal(lines.Bytes(), &e) == nil && e.Step != nil && e.Step.Step <= last {
