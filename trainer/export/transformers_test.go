@@ -1,0 +1,147 @@
+package export_test
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"ressa/kernels"
+	"ressa/kernels/reference"
+	"ressa/trainer/data"
+	"ressa/trainer/data/picture"
+	"ressa/trainer/job"
+	"ressa/trainer/model"
+	"ressa/trainer/model/generate"
+)
+
+// asked is one question about one image and what a model makes of it, from the
+// files of its folder alone.
+type asked struct {
+	Image    string    `json:"image"`
+	Question string    `json:"question"`
+	IDs      []int32   `json:"ids"`    // the prompt, image tokens expanded
+	Pixels   []float32 `json:"pixels"` // some of the processed image (see pixelStride)
+	Logits   []float32 `json:"logits"` // of the prompt's last token
+	Answer   string    `json:"answer"` // greedy
+}
+
+// pixelStride keeps the golden small; it shares no factor with the image's edge.
+const pixelStride = 37
+
+// The golden is what transformers makes of the shipped model, which Ressa
+// exported: testdata/check_transformers.py. The other way round, for the export
+// of any repair of that model: RESSA_EXPORT_DIR names its folder, and what Ressa
+// computes is written to RESSA_ASKED for the script to compare.
+func TestTransformersReadsAnExport(t *testing.T) {
+	raw, err := os.ReadFile("testdata/asked.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []asked
+	if err := json.Unmarshal(raw, &want); err != nil {
+		t.Fatal(err)
+	}
+	dir, out := os.Getenv("RESSA_EXPORT_DIR"), os.Getenv("RESSA_ASKED")
+	if dir == "" {
+		dir = "../demo/model"
+	}
+	got := ask(t, dir, want)
+	if out != "" {
+		raw, err := json.Marshal(got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(out, raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	for i, w := range want {
+		g := got[i]
+		if !slices.Equal(g.IDs, w.IDs) {
+			t.Errorf("%s, %q: tokens %v, transformers says %v", w.Image, w.Question, g.IDs, w.IDs)
+		}
+		if g.Answer != w.Answer {
+			t.Errorf("%s, %q: answer %q, transformers says %q", w.Image, w.Question, g.Answer, w.Answer)
+		}
+		// One grey level is 1/255 before it is divided by a deviation of 0.353.
+		within(t, w.Image+": pixel", g.Pixels, w.Pixels, 1.01/255/0.353, 0)
+		within(t, w.Image+": logit", g.Logits, w.Logits, 1e-4, 1e-4)
+	}
+}
+
+func within(t *testing.T, what string, got, want []float32, absolute, relative float64) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Errorf("%s: found %d, want %d", what, len(got), len(want))
+		return
+	}
+	for i, w := range want {
+		if d := math.Abs(float64(got[i]) - float64(w)); !(d <= absolute+relative*math.Abs(float64(w))) {
+			t.Errorf("%s %d is %v, want %v", what, i, got[i], w)
+			return
+		}
+	}
+}
+
+// ask opens a folder as `ressa eval` does and asks it the questions.
+func ask(t *testing.T, dir string, questions []asked) []asked {
+	t.Helper()
+	ctx := context.Background()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := reference.Open()
+	s, err := job.OpenSubject(ctx, d, job.SubjectOptions{Dir: dir, Template: "terse", MaxLength: 128})
+	check(err)
+	defer s.Close()
+	stream, err := d.NewStream()
+	check(err)
+	defer func() { check(stream.Close()) }()
+	l := &model.Lane{Stream: stream, Pool: model.NewPool(d)}
+	defer l.Pool.Close()
+	open := func(name string) (*os.File, error) { return os.Open(filepath.Join("testdata", name)) }
+	var out []asked
+	for _, q := range questions {
+		sample, err := s.Encoder.Prompt(data.Example{Images: []data.Picture{picture.File{Open: open, Name: q.Image}},
+			Turns: []data.Turn{{Role: data.User, Text: "<image> " + q.Question}, {Role: data.Assistant, Text: "yes"}}})
+		check(err)
+		b, err := data.Collate([]data.Sample{sample}, s.Pad)
+		check(err)
+		features, _ := s.Model.Vision.Forward(l, &b, model.Edge{}, model.Dense, false)
+		hidden, _ := s.Model.Language.Forward(l, &b, features, model.Dense, false)
+		h := hidden.Tensor(model.Hidden)
+		z := s.Model.Language.Logits(l, h.SliceRows(h.Rows-1, h.Rows), model.Dense)
+		q.IDs, q.Pixels, q.Logits = sample.Tokens, nil, download(t, stream, z)
+		for i := 0; i < len(sample.Pixels[0]); i += pixelStride {
+			q.Pixels = append(q.Pixels, sample.Pixels[0][i])
+		}
+		ids, err := generate.Run(ctx, l, s.Model.Language, &b, features, model.Dense, generate.Options{MaxNew: 8, Stop: []int32{s.EOS}})
+		check(err)
+		q.Answer = s.Tokenizer.Decode(ids[0], true)
+		out = append(out, q)
+	}
+	return out
+}
+
+func download(t *testing.T, s kernels.Stream, x kernels.Tensor) []float32 {
+	t.Helper()
+	raw := make([]byte, x.Bytes())
+	s.Download(raw, x)
+	if err := s.Synchronize(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	out := make([]float32, x.Len())
+	for i := range out {
+		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+	}
+	return out
+}
