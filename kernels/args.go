@@ -1,6 +1,9 @@
 package kernels
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // GemmArgs is C = op(A)·op(B), or C += … with Accumulate. C is F32 (M, N); A and
 // B are F32 or BF16.
@@ -245,7 +248,8 @@ func is(t Tensor, name string, dtypes ...DType) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s is %v, want one of %v", name, t.DType, dtypes)
+	// The copy keeps the list of a call that succeeds off the heap.
+	return fmt.Errorf("%s is %v, want one of %v", name, t.DType, slices.Clone(dtypes))
 }
 
 // shaped verifies that t is present with this dtype and shape.

@@ -16,7 +16,8 @@ import (
 const (
 	kBlock      = 256  // of k: a panel of B stays in the first-level cache
 	columnBlock = 1024 // of columns: packed B
-	columnGroup = 1024 // columns of a task
+	columnGroup = 256  // columns of a task where there are few blocks of rows
+	fewRows     = 8    // blocks of rows
 	rowBlock    = 96   // rows of a task; a multiple of every register tile's rows
 	directRows  = 48   // the same where A is not packed
 	maskWord    = 64   // columns that one mask word covers
@@ -63,7 +64,11 @@ func (s *stream) multiply(a *C.struct_rk_gemm, m, n, k int, accumulate bool, bia
 	if a.direct != 0 {
 		mc = directRows
 	}
-	a.mc, a.jg = C.int64_t(mc), columnGroup
+	group := nc
+	if m < fewRows*mc {
+		group = columnGroup
+	}
+	a.mc, a.jg = C.int64_t(mc), C.int64_t(group)
 	packScratch := 4 * (int(s.table.nr)*maskWord + 16*maskWord + tilePadding)
 	cost := 1 + int(a.b.a.rows)
 	for j := 0; j < n; j += nc {
@@ -82,7 +87,7 @@ func (s *stream) multiply(a *C.struct_rk_gemm, m, n, k int, accumulate bool, bia
 			if p+depth == k {
 				a.bias = (*C.float)(bias)
 			}
-			tasks := ((m + mc - 1) / mc) * ((cols + columnGroup - 1) / columnGroup)
+			tasks := ((m + mc - 1) / mc) * ((cols + group - 1) / group)
 			s.run(s.table.multiply, tasks, 4*(rowBlock*kc+tilePadding), m*cols*depth/mulAddsPerUnit)
 		}
 	}
