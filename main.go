@@ -42,7 +42,7 @@ func root() *cobra.Command {
 		o.Replace = replace
 		return cli.Follow(cmd, o, view, func(ctx context.Context) (api.Result, error) { return local{}.Repair(ctx, j, o) })
 	})
-	return app.Root(append(app.Commands(), demo)...)
+	return app.Root(append(app.Commands(), demo, compute.PruneCommand(), compute.EvalCommand(), compute.ExportCommand(), compute.BenchCommand())...)
 }
 
 // local runs jobs in this process: the launcher between the two packages of verbs.
