@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -212,6 +213,49 @@ func TestLayout(t *testing.T) {
 	for _, f := range sources(t) {
 		if slices.Contains(folderNames, path.Base(f.dir)) {
 			t.Errorf("folder %s: want a noun that says what is inside", f.dir)
+		}
+	}
+}
+
+// Pages name tests as proof and link to files: both have to be there.
+func TestPagesNameWhatIsThere(t *testing.T) {
+	tests := map[string]bool{}
+	for _, f := range sources(t) {
+		for _, d := range f.syntax.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && f.test && fn.Recv == nil {
+				tests[fn.Name.Name] = true
+			}
+		}
+	}
+	pages := []string{"README.md"}
+	err := filepath.WalkDir("docs", func(p string, d fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(p, ".md") {
+			pages = append(pages, p)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w*`)
+	link := regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
+	for _, p := range pages {
+		raw, err := os.ReadFile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range named.FindAllString(string(raw), -1) {
+			if !tests[name] {
+				t.Errorf("%s names %s, which no package has", p, name)
+			}
+		}
+		for _, m := range link.FindAllStringSubmatch(string(raw), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(filepath.Dir(p), m[1])); err != nil {
+				t.Errorf("%s links to %s: %v", p, m[1], err)
+			}
 		}
 	}
 }

@@ -2,7 +2,9 @@ package export_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"math"
 	"os"
@@ -42,17 +44,22 @@ func TestTransformersReadsAnExport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var want []asked
-	if err := json.Unmarshal(raw, &want); err != nil {
+	var golden struct {
+		Model string  `json:"model_sha256"` // of the weights file
+		Asked []asked `json:"asked"`
+	}
+	if err := json.Unmarshal(raw, &golden); err != nil {
 		t.Fatal(err)
 	}
+	want := golden.Asked
 	dir, out := os.Getenv("RESSA_EXPORT_DIR"), os.Getenv("RESSA_ASKED")
 	if dir == "" {
 		dir = "../demo/model"
 	}
 	got := ask(t, dir, want)
 	if out != "" {
-		raw, err := json.Marshal(got)
+		golden.Asked = got
+		raw, err := json.Marshal(golden)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,6 +67,13 @@ func TestTransformersReadsAnExport(t *testing.T) {
 			t.Fatal(err)
 		}
 		return
+	}
+	weights, err := os.ReadFile(filepath.Join(dir, "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum := sha256.Sum256(weights); hex.EncodeToString(sum[:]) != golden.Model {
+		t.Fatalf("the golden is of another model (%s) than %s: make it again with testdata/check_transformers.py", golden.Model, dir)
 	}
 	for i, w := range want {
 		g := got[i]

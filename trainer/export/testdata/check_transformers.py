@@ -8,6 +8,7 @@ Model, tokenizer and image processor all come from FOLDER. Weights are bf16 and 
 Needs torch 2, transformers 5 and pillow.
 """
 
+import hashlib
 import json
 import pathlib
 import sys
@@ -61,10 +62,11 @@ for name, question in QUESTIONS:
                         logits=[round(x, 6) for x in logits.tolist()], answer=tokenizer.decode(new, skip_special_tokens=True)))
 
 if "--write" in sys.argv:
-    asked.write_text("[\n" + ",\n".join(json.dumps(r) for r in results) + "\n]\n")
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    asked.write_text(json.dumps({"model_sha256": digest})[:-1] + ', "asked": [\n' + ",\n".join(json.dumps(r) for r in results) + "\n]}\n")
     print("wrote", asked)
 else:
-    for r, want in zip(results, json.loads(asked.read_text()), strict=True):
+    for r, want in zip(results, json.loads(asked.read_text())["asked"], strict=True):
         assert r["ids"] == want["ids"], (r["ids"], want["ids"])
         assert r["answer"] == want["answer"], (r["answer"], want["answer"])
         dp = (torch.tensor(r["pixels"]) - torch.tensor(want["pixels"])).abs().max().item()
