@@ -3,24 +3,12 @@
 #include "kernels.h"
 #include "elementwise_body.h"
 #include "gemm_body.h"
-#if __has_include("activation_body.h")
 #include "activation_body.h"
-#endif
-#if __has_include("attention_body.h")
 #include "attention_body.h"
-#endif
-#if __has_include("loss_body.h")
 #include "loss_body.h"
-#endif
-#if __has_include("norm_body.h")
 #include "norm_body.h"
-#endif
-#if __has_include("optim_body.h")
 #include "optim_body.h"
-#endif
-#if __has_include("rowops_body.h")
 #include "rowops_body.h"
-#endif
 
 static const struct rk_table K(functions) = {
 #define X(name) .name = K(name),

@@ -23,43 +23,12 @@ typedef void (*rk_task)(const void *args, int64_t task, void *scratch);
 /* Every operation of the table, one line in the file that holds its struct. */
 #include "gemm.h"
 #include "elementwise.h"
-#if __has_include("activation.h")
 #include "activation.h"
-#endif
-#if __has_include("attention.h")
 #include "attention.h"
-#endif
-#if __has_include("loss.h")
 #include "loss.h"
-#endif
-#if __has_include("norm.h")
 #include "norm.h"
-#endif
-#if __has_include("optim.h")
 #include "optim.h"
-#endif
-#if __has_include("rowops.h")
 #include "rowops.h"
-#endif
-
-#ifndef RK_ACTIVATION_OPS
-#define RK_ACTIVATION_OPS(X)
-#endif
-#ifndef RK_ATTENTION_OPS
-#define RK_ATTENTION_OPS(X)
-#endif
-#ifndef RK_LOSS_OPS
-#define RK_LOSS_OPS(X)
-#endif
-#ifndef RK_NORM_OPS
-#define RK_NORM_OPS(X)
-#endif
-#ifndef RK_OPTIM_OPS
-#define RK_OPTIM_OPS(X)
-#endif
-#ifndef RK_ROWOPS_OPS
-#define RK_ROWOPS_OPS(X)
-#endif
 
 #define RK_OPS(X) \
 	RK_GEMM_OPS(X) RK_ELEMENTWISE_OPS(X) RK_ACTIVATION_OPS(X) RK_ATTENTION_OPS(X) \

@@ -35,8 +35,11 @@ type stream struct {
 
 // arguments returns the zeroed argument struct of the next operation, in C memory.
 func arguments[T any](s *stream) *T {
-	a := (*T)(unsafe.Add(s.args, 64))
 	var zero T
+	if s.args == nil { // closed: nothing will run
+		return new(T)
+	}
+	a := (*T)(unsafe.Add(s.args, 64))
 	if unsafe.Sizeof(zero) > argsBytes-64 {
 		panic("cpu: argument struct is too large")
 	}
