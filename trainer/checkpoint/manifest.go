@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -30,7 +31,7 @@ const (
 type Identity struct {
 	Job         string `json:"job"`               // the job's id
 	Config      string `json:"job_config_sha256"` // of the job file as it was resolved
-	Base        string `json:"base_sha256"`       // of pruned weights and masks, as hf.Folder.BaseHash gives it
+	Base        string `json:"base_sha256"`       // of pruned weights and masks, as prune.BaseHash gives it
 	NumericKind string `json:"numeric_kind"`      // as kernels.Device.Kind gives it
 }
 
@@ -68,7 +69,7 @@ func (m Manifest) check() error {
 	case m.Job == "":
 		return errors.New("job: found nothing, expected the job's id")
 	}
-	for _, k := range sortedKeys(m.Metrics) {
+	for _, k := range slices.Sorted(maps.Keys(m.Metrics)) {
 		if v := m.Metrics[k]; math.IsNaN(v) || math.IsInf(v, 0) {
 			return fmt.Errorf("metrics: %q: found %v, expected a finite number", k, v)
 		}
@@ -170,13 +171,4 @@ func manifestNames(dir string) ([]string, error) {
 	}
 	slices.Sort(names)
 	return names, nil
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"ressa/trainer/checkpoint/strictjson"
 )
@@ -87,7 +89,7 @@ func parseIndex(path string) (map[string]string, error) {
 	if err := json.Unmarshal(fields["weight_map"], &weights); err != nil || len(weights) == 0 {
 		return nil, fmt.Errorf("%s: weight_map: expected an object that gives the shard of each tensor", path)
 	}
-	for _, name := range sortedKeys(weights) {
+	for _, name := range slices.Sorted(maps.Keys(weights)) {
 		if s := weights[name]; !filepath.IsLocal(s) || filepath.Base(s) != s || s == "." {
 			return nil, fmt.Errorf("%s: weight_map: tensor %q: found shard %q, expected the name of a file in the folder", path, name, s)
 		}

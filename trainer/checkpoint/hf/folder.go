@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,18 +74,18 @@ func (f *Folder) open() error {
 		return fmt.Errorf("%s: %w: found no tensor in %s", f.dir, ErrNoWeights, weightsFile)
 	}
 	if f.llava() {
-		if f.spelling, err = SpellingOf(sortedKeys(weights)); err != nil {
+		if f.spelling, err = SpellingOf(slices.Sorted(maps.Keys(weights))); err != nil {
 			return fmt.Errorf("%s: %w", f.dir, err)
 		}
 	}
-	for _, key := range sortedKeys(weights) {
+	for _, key := range slices.Sorted(maps.Keys(weights)) {
 		name := f.canonical(key)
 		if other, twice := f.tensors[name]; twice {
 			return fmt.Errorf("%s: tensors %q and %q are the same one", f.dir, other.key, key)
 		}
 		f.tensors[name] = stored{weights[key], key}
 	}
-	f.names = sortedKeys(f.tensors)
+	f.names = slices.Sorted(maps.Keys(f.tensors))
 	if err := f.openMasks(); err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func (f *Folder) openWeights() (map[string]*safetensors.File, error) {
 		return nil, err
 	}
 	shards := map[string]*safetensors.File{}
-	for _, key := range sortedKeys(shardOf) {
+	for _, key := range slices.Sorted(maps.Keys(shardOf)) {
 		name := shardOf[key]
 		if shards[name] == nil {
 			shard, err := f.openFile(name)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -53,7 +54,7 @@ func TestOpensWhatTransformersWrites(t *testing.T) {
 		t.Errorf("%v, want %v", f.Spelling(), want)
 	}
 	keys := golden(t)[want]
-	if got := f.Names(); !slices.Equal(got, sortedKeys(keys)) {
+	if got := f.Names(); !slices.Equal(got, slices.Sorted(maps.Keys(keys))) {
 		t.Errorf("names %q", got)
 	}
 	for name, key := range keys {

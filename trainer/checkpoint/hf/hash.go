@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -66,7 +67,7 @@ func (f *Folder) hash(ctx context.Context, masks map[string]stored) (string, err
 	h := sha256.New()
 	_, _ = h.Write([]byte(hashLabel))
 	for _, list := range []map[string]stored{f.tensors, masks} {
-		names := sortedKeys(list)
+		names := slices.Sorted(maps.Keys(list))
 		sums := make([][]byte, len(names))
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(runtime.GOMAXPROCS(0))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 
 	"ressa/kernels"
@@ -43,7 +44,7 @@ func (f *Folder) openMasks() error {
 
 // MaskNames returns the names of the masked weights, sorted; none for a folder
 // without masks.
-func (f *Folder) MaskNames() []string { return sortedKeys(f.masks) }
+func (f *Folder) MaskNames() []string { return slices.Sorted(maps.Keys(f.masks)) }
 
 // Mask returns the mask of a weight as rows of bits, seen over the weight's last
 // dimension: bit c%64 of word c/64 of a row is column c, 1 = kept, the rest 0. The

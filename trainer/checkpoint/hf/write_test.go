@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -210,7 +211,7 @@ func TestMasksRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := openFolder(t, dir)
-	if got := f.MaskNames(); !slices.Equal(got, sortedKeys(want)) {
+	if got := f.MaskNames(); !slices.Equal(got, slices.Sorted(maps.Keys(want))) {
 		t.Errorf("masks of %q", got)
 	}
 	for name, words := range want {

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -134,7 +135,7 @@ func encodeHeader(entries []Entry, sizes []int, metadata map[string]string) ([]b
 	b.WriteByte('{')
 	if len(metadata) > 0 {
 		b.WriteString(`"` + metadataKey + `":{`)
-		for i, k := range sortedKeys(metadata) {
+		for i, k := range slices.Sorted(maps.Keys(metadata)) {
 			if i > 0 {
 				b.WriteByte(',')
 			}

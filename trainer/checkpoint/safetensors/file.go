@@ -58,7 +58,7 @@ func Open(path string) (*File, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), unmap())
 	}
-	return &File{path: path, header: h, names: sortedKeys(h.spans), bytes: bytes, unmap: unmap}, nil
+	return &File{path: path, header: h, names: slices.Sorted(maps.Keys(h.spans)), bytes: bytes, unmap: unmap}, nil
 }
 
 // Path returns the path that the file was opened by.

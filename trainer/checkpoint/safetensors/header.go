@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -69,7 +70,7 @@ func (h *header) decode(text []byte) error {
 		return fmt.Errorf("header: %w", err)
 	}
 	h.spans = make(map[string]span, len(raw))
-	for _, name := range sortedKeys(raw) {
+	for _, name := range slices.Sorted(maps.Keys(raw)) {
 		if name == metadataKey {
 			metadata, err := parseMetadata(raw[name])
 			if err != nil {
@@ -97,7 +98,7 @@ func parseMetadata(raw json.RawMessage) (map[string]string, error) {
 		return nil, fmt.Errorf("header: %s: expected an object of strings: %w", metadataKey, err)
 	}
 	out := make(map[string]string, len(m))
-	for _, k := range sortedKeys(m) {
+	for _, k := range slices.Sorted(maps.Keys(m)) {
 		if m[k] == nil {
 			return nil, fmt.Errorf("header: %s: %q: found null, expected a string", metadataKey, k)
 		}
@@ -113,7 +114,7 @@ func parseSpan(raw json.RawMessage) (span, error) {
 	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
 		return span{}, errors.New("expected an object with dtype, shape and data_offsets")
 	}
-	for _, k := range sortedKeys(fields) {
+	for _, k := range slices.Sorted(maps.Keys(fields)) {
 		if k != "dtype" && k != "shape" && k != "data_offsets" {
 			return span{}, fmt.Errorf("unknown field %q, expected dtype, shape and data_offsets", k)
 		}
@@ -192,7 +193,7 @@ func (h *header) checkCoverage(data int) error {
 // byOffset returns the names in the order of their data; empty tensors come
 // before what begins at the same byte.
 func (h *header) byOffset() []string {
-	names := sortedKeys(h.spans)
+	names := slices.Sorted(maps.Keys(h.spans))
 	sort.SliceStable(names, func(i, j int) bool {
 		a, b := h.spans[names[i]], h.spans[names[j]]
 		if a.begin != b.begin {
@@ -214,13 +215,4 @@ func shown(raw json.RawMessage) string {
 		s += "…"
 	}
 	return s
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
