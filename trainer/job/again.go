@@ -73,6 +73,9 @@ func (r *run) reopen(ctx context.Context, s ExportSpec) (int, error) {
 	if len(list) == 0 {
 		return 0, fmt.Errorf("%s: %w", r.Dir, checkpoint.ErrNone)
 	}
+	if r.identity, err = r.identify(); err != nil {
+		return 0, err
+	}
 	if err := r.openModel(ctx); err != nil {
 		return 0, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"ressa/coordinator/api"
 	"ressa/trainer/data"
 )
 
@@ -69,7 +70,7 @@ func (f *feed) prefetch(ctx context.Context, first, last int) <-chan fed {
 		for s := first; s < last; s++ {
 			batches, err := f.step(s)
 			if err != nil {
-				err = fmt.Errorf("step %d: data: %w", s+1, err)
+				err = api.Invalid(fmt.Errorf("step %d: data: %w", s+1, err))
 			}
 			select {
 			case out <- fed{s, batches, err}:

@@ -34,11 +34,14 @@ const (
 type folder struct {
 	dir  string
 	lock *os.File
+	made bool // by this process
 }
 
 // claim opens the folder of a run, making it where it is missing, and locks it
 // against other processes.
 func claim(dir string) (*folder, error) {
+	_, err := os.Stat(dir)
+	made := errors.Is(err, fs.ErrNotExist)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("run folder: %w", err)
 	}
@@ -50,7 +53,7 @@ func claim(dir string) (*folder, error) {
 		_ = f.Close()
 		return nil, fmt.Errorf("run folder %s: %w", dir, ErrBusy)
 	}
-	return &folder{dir, f}, nil
+	return &folder{dir, f, made}, nil
 }
 
 // release lets others have the folder; closing the file drops the lock.
@@ -58,29 +61,53 @@ func (f *folder) release() { _ = f.lock.Close() }
 
 func (f *folder) path(name string) string { return filepath.Join(f.dir, name) }
 
-// runNames are what a run leaves in its folder.
+// runNames are what a run leaves in its folder. The job, by which a run is known,
+// comes last, so that one that was discarded in part is still one.
 func runNames() []string {
-	return []string{jobFile, stateFile, eventsFile, resultFile, plotFile, "base", "checkpoints", "model", "output"}
+	return []string{stateFile, eventsFile, resultFile, plotFile, "base", "checkpoints", "model", "output", jobFile}
 }
 
-// fresh makes sure that the folder holds no run, discarding one with replace.
+// fresh makes sure that the folder holds no run, discarding one with replace, and
+// nothing that is not a run's.
 func (f *folder) fresh(replace bool) error {
 	_, err := os.Stat(f.path(jobFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	switch {
+	case err == nil && !replace:
+		return api.Invalid(fmt.Errorf("--output: %s holds a run already; go on with it by `ressa resume %s`, or choose another folder", f.dir, f.dir))
+	case err == nil:
+		return f.discard()
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("run folder: %w", err)
 	}
+	entries, err := os.ReadDir(f.dir)
 	if err != nil {
 		return fmt.Errorf("run folder: %w", err)
 	}
-	if !replace {
-		return api.Invalid(fmt.Errorf("--output: %s holds a run already; go on with it by `ressa resume %s`, or choose another folder", f.dir, f.dir))
+	for _, e := range entries {
+		if e.Name() != lockFile && !durable.IsTemp(e.Name()) {
+			return api.Invalid(fmt.Errorf("--output: %s holds %s and no run; choose an empty folder", f.dir, e.Name()))
+		}
 	}
+	return nil
+}
+
+// discard removes a run.
+func (f *folder) discard() error {
 	for _, name := range runNames() {
 		if err := os.RemoveAll(f.path(name)); err != nil {
 			return fmt.Errorf("discard the old run: %w", err)
 		}
 	}
 	return nil
+}
+
+// undo removes a run that was refused, and the folder where this process made
+// it. What cannot be removed stays: the refusal is what the user has to hear.
+func (f *folder) undo() {
+	if f.discard() == nil && f.made {
+		_ = os.Remove(f.path(lockFile))
+		_ = os.Remove(f.dir)
+	}
 }
 
 func (f *folder) writeJob(job api.Job) error {
@@ -118,6 +145,8 @@ type state struct {
 	BestScore float64 `json:"best_score"`
 	Since     int     `json:"since"` // validations since the best
 	Microdone int     `json:"microbatches"`
+	// Config is the hash of the job that the run began with.
+	Config string `json:"job_config_sha256"`
 }
 
 func (f *folder) writeState(s *state) error {

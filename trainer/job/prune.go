@@ -39,33 +39,23 @@ func (r *run) masksPath() string { return filepath.Join(r.Dir, "base", "masks.sa
 // prune computes the masks, or reads those of an earlier process, and puts them
 // on the model.
 func (r *run) prune(ctx context.Context) error {
-	path := r.masksPath()
-	if r.job.Prune.Masks != "" {
-		path = filepath.Join(r.job.Prune.Masks, "masks.safetensors")
-	}
-	masks, err := prune.Load(path, hf.Canonical)
-	switch {
-	case err == nil:
-	case errors.Is(err, os.ErrNotExist) && r.job.Prune.Masks == "":
-		if masks, err = r.computeMasks(ctx); err != nil {
-			return err
+	if r.masks == nil {
+		masks, err := prune.Load(r.masksPath(), hf.Canonical)
+		if errors.Is(err, os.ErrNotExist) {
+			masks, err = r.computeMasks(ctx)
 		}
-	default:
+		if err != nil {
+			return fmt.Errorf("masks: %w", err)
+		}
+		r.masks = masks
+	}
+	if err := r.checkMasks(); err != nil {
 		return fmt.Errorf("masks: %w", err)
 	}
-	for _, t := range r.subject.towers() {
-		pattern, ok := r.patterns[t.role]
-		if !ok {
-			continue
-		}
-		if err := masks.Only(t.Tower).Check(pattern); err != nil {
-			return fmt.Errorf("masks %s: %w", path, err)
-		}
-	}
-	if r.applied, err = masks.Apply(ctx, r.Device, r.subject.Model.Vision, r.subject.Model.Language); err != nil {
+	var err error
+	if r.applied, err = r.masks.Apply(ctx, r.Device, r.subject.Model.Vision, r.subject.Model.Language); err != nil {
 		return err
 	}
-	r.masks = masks
 	r.emit(api.Event{Event: "note", Layers: r.layers()})
 	return nil
 }

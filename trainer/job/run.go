@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -19,6 +20,7 @@ import (
 	"ressa/trainer/adapter"
 	"ressa/trainer/checkpoint"
 	"ressa/trainer/checkpoint/durable"
+	"ressa/trainer/checkpoint/hf"
 	"ressa/trainer/data"
 	"ressa/trainer/model"
 	"ressa/trainer/prune"
@@ -50,7 +52,7 @@ func Run(ctx context.Context, j api.Job, o Options) (api.Result, error) {
 		return api.Result{}, err
 	}
 	s := &state{Job: j.Name, Scores: map[string]*api.Score{}, Steps: j.Train.Steps}
-	return start(ctx, j, o, f, s)
+	return start(ctx, j, o, f, s, false)
 }
 
 // Resume goes on with the run that o.Dir holds.
@@ -76,17 +78,20 @@ func Resume(ctx context.Context, o Options) (api.Result, error) {
 	if s.State == api.Succeeded {
 		return api.Result{}, api.Invalid(fmt.Errorf("the run in %s has succeeded; there is nothing to resume", o.Dir))
 	}
-	return start(ctx, j, o, f, s)
+	return start(ctx, j, o, f, s, true)
 }
 
 // run is a job on its way through its phases.
 type run struct {
 	Options
-	job     api.Job
-	folder  *folder
-	state   *state
-	events  *os.File
-	started time.Time
+	job    api.Job
+	folder *folder
+	state  *state
+	events *os.File
+	torn   bool // the last line of the event log may be half a line
+	// What could not be written last: reported once, not at every event.
+	unlogged, unsaved bool
+	started           time.Time
 
 	subject                 *Subject
 	train, validation, test data.Dataset
@@ -100,10 +105,11 @@ type run struct {
 	steps                   []api.Step
 	result                  api.Result
 	prepared                bool // input was checked: errors from here on are failures of the run
+	resumed                 bool // an earlier process began the run
 }
 
-func start(ctx context.Context, j api.Job, o Options, f *folder, s *state) (api.Result, error) {
-	r := &run{Options: o, job: j, folder: f, state: s, started: o.Now()}
+func start(ctx context.Context, j api.Job, o Options, f *folder, s *state, resumed bool) (api.Result, error) {
+	r := &run{Options: o, job: j, folder: f, state: s, started: o.Now(), resumed: resumed}
 	defer r.close()
 	err := r.phases(ctx)
 	return r.finish(ctx, err)
@@ -171,15 +177,40 @@ func (r *run) prepare(ctx context.Context) error {
 	if r.events, err = os.OpenFile(r.folder.path(eventsFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
 		return fmt.Errorf("event log: %w", err)
 	}
+	// A killed process may have left half a line.
+	if info, err := r.events.Stat(); err == nil {
+		r.torn = info.Size() > 0
+	}
 	r.enter("prepare", "")
+	if r.identity, err = r.identify(); err != nil {
+		return err
+	}
+	if r.resumed && r.state.Config != "" && r.state.Config != r.identity.Config {
+		return fmt.Errorf("%s: the job was changed since the run began; a changed job is a new run: %w", r.folder.path(jobFile), checkpoint.ErrOtherJob)
+	}
+	r.state.Config = r.identity.Config
 	if err := r.openModel(ctx); err != nil {
 		return err
 	}
 	return r.openData(ctx)
 }
 
-// openModel opens and rounds the job's model and says what its checkpoints
-// belong to.
+// identify says what the checkpoints of the run belong to, but for the base.
+func (r *run) identify() (checkpoint.Identity, error) {
+	id := checkpoint.Identity{Job: r.job.Name, NumericKind: r.Device.Kind()}
+	if r.job.Train.Numerics == "relaxed" {
+		id.NumericKind = ""
+	}
+	raw, err := yaml.Marshal(r.job)
+	if err != nil {
+		return id, err
+	}
+	sum := sha256.Sum256(raw)
+	id.Config = hex.EncodeToString(sum[:])
+	return id, nil
+}
+
+// openModel opens and rounds the job's model, and the masks that it brings.
 func (r *run) openModel(ctx context.Context) error {
 	dir, err := modelDir(r.job.Model.Path, r.Dir)
 	if err != nil {
@@ -192,20 +223,50 @@ func (r *run) openModel(ctx context.Context) error {
 		SHA256: r.job.Model.SHA256, Template: r.job.Data.Template, MaxLength: r.job.Data.MaxLength}); err != nil {
 		return err
 	}
-	r.identity = checkpoint.Identity{Job: r.job.Name, NumericKind: r.Device.Kind()}
-	if r.job.Train.Numerics == "relaxed" {
-		r.identity.NumericKind = ""
-	}
-	raw, err := yaml.Marshal(r.job)
-	if err != nil {
+	if err := r.fits(); err != nil {
 		return err
 	}
-	sum := sha256.Sum256(raw)
-	r.identity.Config = hex.EncodeToString(sum[:])
 	if r.probes, err = openLanes(r.Device, r.Lanes); err != nil {
 		return err
 	}
 	return r.round(ctx)
+}
+
+// fits verifies what the job asks of the model: masks that it names, and ranks.
+func (r *run) fits() error {
+	if r.job.Prune.Masks != "" && r.job.Prune.Method != "none" {
+		masks, err := prune.Load(filepath.Join(r.job.Prune.Masks, "masks.safetensors"), hf.Canonical)
+		if err != nil {
+			return fmt.Errorf("prune.masks: %w", err)
+		}
+		r.masks = masks
+		if err := r.checkMasks(); err != nil {
+			return fmt.Errorf("prune.masks: %w", err)
+		}
+	}
+	if r.job.Train.Steps == 0 || !adapter.Method(r.job.Adapter.Method).LowRank() {
+		return nil
+	}
+	for _, t := range r.subject.towers() {
+		for _, n := range t.Linears() {
+			if rank := r.rank(t.role); t.Prunable(n) && rank > min(n.In(), n.Out()) {
+				return fmt.Errorf("adapter: rank %d of the %s tower exceeds the smaller side of %s (%d, %d)", rank, t.role, n.Weight.Name, n.Out(), n.In())
+			}
+		}
+	}
+	return nil
+}
+
+// checkMasks verifies that the masks fulfil the towers' patterns.
+func (r *run) checkMasks() error {
+	for _, t := range r.subject.towers() {
+		if pattern, ok := r.patterns[t.role]; ok {
+			if err := r.masks.Only(t.Tower).Check(pattern); err != nil {
+				return fmt.Errorf("%s tower: %w", t.role, err)
+			}
+		}
+	}
+	return nil
 }
 
 // round makes the model compute with what will be exported: effective weights
@@ -342,9 +403,11 @@ func (r *run) enter(phase, message string) {
 // resume nothing but work.
 func (r *run) save(s string) {
 	r.state.State, r.state.PID, r.state.At = s, os.Getpid(), r.Now()
-	if err := r.folder.writeState(r.state); err != nil {
+	err := r.folder.writeState(r.state)
+	if err != nil && !r.unsaved {
 		r.Log.Warn("state not written", "error", err)
 	}
+	r.unsaved = err != nil
 }
 
 // emit passes an event on and appends it to the log.
@@ -353,13 +416,27 @@ func (r *run) emit(e api.Event) {
 	seconds := r.Now().Sub(r.started).Seconds()
 	e.Seconds = &seconds
 	if r.events != nil && e.Result == nil {
-		if raw, err := json.Marshal(e); err == nil {
-			if _, err := r.events.Write(append(raw, '\n')); err != nil {
-				r.Log.Warn("event not logged", "error", err)
-			}
-		}
+		r.logEvent(e)
 	}
 	r.Emit(e)
+}
+
+// logEvent appends a line to the event log, behind an end of line where the one
+// before may be torn. Of failures in a row the first is reported.
+func (r *run) logEvent(e api.Event) {
+	raw, err := json.Marshal(e)
+	if err != nil {
+		return // an infinite number: the event is shown all the same
+	}
+	raw = append(raw, '\n')
+	if r.torn {
+		raw = append([]byte{'\n'}, raw...)
+	}
+	_, err = r.events.Write(raw)
+	if err != nil && !r.unlogged {
+		r.Log.Warn("event not logged", "error", err)
+	}
+	r.torn, r.unlogged = err != nil, err != nil
 }
 
 // finish writes the result and turns err into what the caller reports.
@@ -386,14 +463,17 @@ func (r *run) finish(ctx context.Context, err error) (api.Result, error) {
 	}
 	r.state.Seconds, r.state.Error = res.Seconds, res.Error
 	if err == nil {
-		err = errors.Join(r.writeResult(), r.writePlot())
+		if err = errors.Join(r.writeResult(), r.writePlot()); err != nil {
+			res.State, res.Error, r.state.Error = api.Failed, err.Error(), err.Error()
+		}
 	}
-	if r.prepared {
+	if r.prepared || r.resumed || res.State == api.Cancelled {
 		r.save(res.State)
-	} else if err != nil {
+	} else {
 		// The job never started: leave nothing that looks like a run.
-		_ = os.Remove(r.folder.path(jobFile))
-		_ = os.Remove(r.folder.path(stateFile))
+		_ = r.events.Close()
+		r.events = nil
+		r.folder.undo()
 	}
 	r.emit(api.Event{Event: "result", Result: res})
 	return *res, err

@@ -47,6 +47,14 @@ func objectiveOf(j api.Job) (objective.Config, error) {
 	return c, c.Check()
 }
 
+// rank is that of a tower's adapters.
+func (r *run) rank(role string) int {
+	if role == step.Vision && r.job.Adapter.VisionRank > 0 {
+		return r.job.Adapter.VisionRank
+	}
+	return r.job.Adapter.Rank
+}
+
 // attach puts what is trained on the towers and opens the engine.
 func (r *run) attach(ctx context.Context) error {
 	o, err := objectiveOf(r.job)
@@ -59,12 +67,8 @@ func (r *run) attach(ctx context.Context) error {
 	}
 	var layouts []*model.Layout
 	for _, t := range r.subject.towers() {
-		rank := r.job.Adapter.Rank
-		if t.role == step.Vision && r.job.Adapter.VisionRank > 0 {
-			rank = r.job.Adapter.VisionRank
-		}
 		a, err := adapter.Attach(ctx, r.Device, t.Tower, adapter.Options{
-			Method: method, Rank: rank, Alpha: r.job.Adapter.Alpha, Projector: r.job.Adapter.Projector, Round: exportDType(r.job)})
+			Method: method, Rank: r.rank(t.role), Alpha: r.job.Adapter.Alpha, Projector: r.job.Adapter.Projector, Round: exportDType(r.job)})
 		if err != nil {
 			return fmt.Errorf("%s tower: %w", t.role, err)
 		}
