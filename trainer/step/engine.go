@@ -138,8 +138,9 @@ func (e *Engine) Lanes(node int) []*model.Lane {
 	return out
 }
 
-// Step computes step s from its microbatches and applies it. On an error the
-// trained state is unchanged.
+// Step computes step s, counted from 0, from its microbatches and applies it. On
+// an error, which counts steps from 1 as reports do, the trained state is
+// unchanged.
 func (e *Engine) Step(ctx context.Context, s int, batches []*data.Batch) (Result, error) {
 	r := Result{Step: s, LR: e.config.Schedule.At(s)}
 	sequences := 0
@@ -148,12 +149,12 @@ func (e *Engine) Step(ctx context.Context, s int, batches []*data.Batch) (Result
 		sequences += b.Sequences
 	}
 	if r.Tokens == 0 {
-		return r, fmt.Errorf("step %d: no answer token in %d microbatches", s, len(batches))
+		return r, fmt.Errorf("step %d: no answer token in %d microbatches", s+1, len(batches))
 	}
 	scales := e.config.Objective.Scales(r.Tokens, sequences)
 	grads, losses, err := e.accumulate(ctx, s, batches, scales)
 	if err != nil {
-		return r, fmt.Errorf("step %d: %w", s, err)
+		return r, fmt.Errorf("step %d: %w", s+1, err)
 	}
 	defer e.grads.put(grads)
 	r.Loss = scales.CE*losses.CE + scales.KL*losses.KL
@@ -164,12 +165,12 @@ func (e *Engine) Step(ctx context.Context, s int, batches []*data.Batch) (Result
 	sums := make([][]float64, len(e.vectors))
 	for i, v := range e.vectors {
 		if sums[i], err = v.SumSquares(ctx, e.sums, grads[i]); err != nil {
-			return r, fmt.Errorf("step %d: gradient norm: %w", s, err)
+			return r, fmt.Errorf("step %d: gradient norm: %w", s+1, err)
 		}
 	}
 	r.GradNorm = optim.Norm(sums...)
 	if math.IsNaN(r.Loss) || math.IsInf(r.Loss, 0) || math.IsNaN(r.GradNorm) || math.IsInf(r.GradNorm, 0) {
-		return r, fmt.Errorf("step %d: loss %v, gradient norm %v: %w", s, r.Loss, r.GradNorm, ErrNotFinite)
+		return r, fmt.Errorf("step %d: loss %v, gradient norm %v: %w", s+1, r.Loss, r.GradNorm, ErrNotFinite)
 	}
 	scale := e.config.Optimiser.ClipScale(r.GradNorm)
 	r.Clipped = scale < 1
@@ -177,7 +178,7 @@ func (e *Engine) Step(ctx context.Context, s int, batches []*data.Batch) (Result
 		v.Update(e.sums, e.config.Optimiser, grads[i], r.LR, s, scale)
 	}
 	if err := e.sums.Synchronize(ctx); err != nil {
-		return r, fmt.Errorf("step %d: update: %w", s, err)
+		return r, fmt.Errorf("step %d: update: %w", s+1, err)
 	}
 	return r, nil
 }
