@@ -17,6 +17,13 @@ var ErrNotPruned = errors.New("the checkpoint is not pruned")
 // when its tower's pattern is inferred: a few zeros are no pruning.
 const densest = 0.05
 
+// inferredStep is the unit of an inferred ratio: published ratios have two
+// decimals; three also hold ratios of small rows.
+const inferredStep = 0.001
+
+// highestRatio is the highest ratio that is inferred.
+const highestRatio = 0.999
+
 // maxExamples bounds the doubtful places that are listed by position.
 const maxExamples = 8
 
@@ -93,11 +100,16 @@ func Import(ctx context.Context, l *model.Lane, tower model.Tower, o ImportOptio
 		}
 		out.Pattern = infer(out.Masks, o.Granularity)
 	}
+	explained := out.Pattern
+	if o.Pattern == nil && !explained.Structured() {
+		// An inferred ratio was rounded down; what it lost is no doubt.
+		explained.Ratio = min(explained.Ratio+inferredStep, highestRatio)
+	}
 	for _, e := range out.Masks {
 		if err := checkImported(e.Mask, out.Pattern, o.Granularity); err != nil {
 			return Imported{}, fmt.Errorf("import %s: %w", e.Name, err)
 		}
-		if d := excess(e, out.Pattern, o.Granularity); d.Zeros > 0 {
+		if d := excess(e, explained, o.Granularity); d.Zeros > 0 {
 			out.Doubts = append(out.Doubts, d)
 		}
 	}
@@ -259,7 +271,6 @@ func infer(masks Masks, g Granularity) sparse.Pattern {
 			ratio = min(ratio, 1-float64(e.Mask.CountRow(r))/float64(e.Mask.Cols))
 		}
 	}
-	// Published ratios have two decimals; three also hold ratios of small rows.
-	ratio = math.Floor(ratio*1000+1e-9) / 1000
-	return sparse.Pattern{Ratio: min(ratio, 0.999)}
+	ratio = math.Floor(ratio/inferredStep+1e-9) * inferredStep
+	return sparse.Pattern{Ratio: min(math.Round(ratio*1000)/1000, highestRatio)}
 }
