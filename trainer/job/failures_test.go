@@ -139,15 +139,11 @@ func TestBadInputIsRefused(t *testing.T) {
 			[]string{"model.path", "no weights: expected model.safetensors"}},
 		"truncated weights": {func(b *bench) { b.write("model/model.safetensors", b.read("model/model.safetensors")[:100_000]) },
 			[]string{"model.safetensors", "truncated"}},
-		"lying header": {func(b *bench) {
-			raw := b.read("model/model.safetensors")
-			at := bytes.Index(raw, []byte(`"shape":[144,64]`))
-			copy(raw[at:], `"shape":[145,64]`)
-			b.write("model/model.safetensors", raw)
-		}, []string{"model.safetensors", "18432", "18560"}},
+		"lying header": {func(b *bench) { b.replace("model.safetensors", `"shape":[144,`, `"shape":[145,`) },
+			[]string{"model.safetensors", "data_offsets span", "expected"}},
 		"missing shard": {func(b *bench) { b.shards() }, []string{"model-00002-of-00002.safetensors", "is missing"}},
-		"wrong shape": {func(b *bench) { b.replace("config.json", `"intermediate_size": 176`, `"intermediate_size": 180`) },
-			[]string{"gate_proj.weight", "[176 64]", "[180 64]"}},
+		"wrong shape": {func(b *bench) { b.replace("config.json", `"intermediate_size": `, `"intermediate_size": 1`) },
+			[]string{"gate_proj.weight", "has shape [", "config.json makes it [1"}},
 		"unknown architecture": {func(b *bench) { b.replace("config.json", `"model_type": "llava"`, `"model_type": "mllama"`) },
 			[]string{"config.json", "mllama", "not supported"}},
 		"another hash": {func(b *bench) { b.job.Model.SHA256 = strings.Repeat("0", 64) }, []string{"model.sha256", strings.Repeat("0", 64)}},
