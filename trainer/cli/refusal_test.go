@@ -1,0 +1,452 @@
+package cli_test
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ressa/coordinator/api"
+	"ressa/trainer/data/conversation"
+	"ressa/trainer/data/fashiongrid"
+)
+
+// copyModel copies the tiny model to a folder that may be spoiled.
+func (s scenario) copyModel() string {
+	s.Helper()
+	dir := filepath.Join(s.TempDir(), "model")
+	s.check(os.CopyFS(dir, os.DirFS(s.model())))
+	return dir
+}
+
+// edit rewrites a file.
+func (s scenario) edit(path string, change func([]byte) []byte) {
+	s.Helper()
+	raw, err := os.ReadFile(path)
+	s.check(err)
+	s.check(os.WriteFile(path, change(raw), 0o644))
+}
+
+// header returns the length of a safetensors file's JSON header and the header.
+func header(raw []byte) (int, map[string]map[string]any) {
+	n := int(binary.LittleEndian.Uint64(raw))
+	var h map[string]map[string]any
+	if err := json.Unmarshal(raw[8:8+n], &h); err != nil {
+		panic(err)
+	}
+	return n, h
+}
+
+// withHeader returns a safetensors file with another header over the same data.
+func withHeader(raw []byte, change func(map[string]map[string]any)) []byte {
+	n, h := header(raw)
+	change(h)
+	text, err := json.Marshal(h)
+	if err != nil {
+		panic(err)
+	}
+	out := binary.LittleEndian.AppendUint64(nil, uint64(len(text)))
+	return append(append(out, text...), raw[8+n:]...)
+}
+
+// conversations writes a LLaVA data set of n examples and returns the source that
+// names it in a job.
+func (s scenario) conversations(n int) (dir, source string) {
+	s.Helper()
+	dir = filepath.Join(s.TempDir(), "llava")
+	photos, err := fashiongrid.Shipped(context.Background(), false)
+	s.check(err)
+	set, err := fashiongrid.New(photos, fashiongrid.Train, 1, n)
+	s.check(err)
+	s.check(conversation.Write(context.Background(), dir, set))
+	return dir, "{format: llava, path: " + filepath.Join(dir, conversation.FileName) + ", images: " + filepath.Join(dir, conversation.ImageFolder) + "}"
+}
+
+// images lists the images of a data set in order of example.
+func (s scenario) images(dir string) []string {
+	s.Helper()
+	var entries []struct {
+		Image string `json:"image"`
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, conversation.FileName))
+	s.check(err)
+	s.check(json.Unmarshal(raw, &entries))
+	var out []string
+	for _, e := range entries {
+		out = append(out, filepath.Join(dir, conversation.ImageFolder, filepath.FromSlash(e.Image)))
+	}
+	return out
+}
+
+const trainSource = "{format: fashiongrid, split: train, limit: 300}"
+
+// refused runs a job that must be refused with one line that says want, leaving
+// nothing.
+func (s scenario) refused(job, want string) {
+	s.Helper()
+	dir := filepath.Join(s.TempDir(), "run")
+	o := s.run("repair", job, "--output", dir)
+	if o.code != api.ExitInvalid {
+		s.Errorf("exit %d, want %d", o.code, api.ExitInvalid)
+	}
+	if strings.Count(strings.TrimSpace(lastError(o.stderr)), "\n") > 0 || !strings.Contains(lastError(o.stderr), want) {
+		s.Errorf("error %q, want one line with %q", o.stderr, want)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		names, _ := os.ReadDir(dir)
+		s.Errorf("left %v behind", names)
+	}
+}
+
+// lastError is what follows "ressa:" on standard error.
+func lastError(stderr string) string {
+	_, text, _ := strings.Cut("\n"+stderr, "\nressa: ")
+	return text
+}
+
+func TestJobsAreRefused(t *testing.T) {
+	s := newScenario(t)
+	const weights = "model.safetensors"
+	spoiled := func(name, want string, spoil func(s scenario, dir string)) {
+		t.Run(name, func(t *testing.T) {
+			s := scenario{t, s.files}
+			dir := s.copyModel()
+			spoil(s, dir)
+			s.refused(s.job("MODEL", dir), want)
+		})
+	}
+	spoiled("truncated", weights, func(s scenario, dir string) {
+		s.edit(filepath.Join(dir, weights), func(b []byte) []byte { return b[:len(b)-5] })
+	})
+	spoiled("lying header", weights, func(s scenario, dir string) {
+		s.edit(filepath.Join(dir, weights), func(b []byte) []byte {
+			return withHeader(b, func(h map[string]map[string]any) {
+				for name, e := range h {
+					if name != "__metadata__" {
+						e["data_offsets"] = []int{0, 1 << 40}
+					}
+				}
+			})
+		})
+	})
+	spoiled("header longer than the file", weights, func(s scenario, dir string) {
+		s.edit(filepath.Join(dir, weights), func(b []byte) []byte {
+			binary.LittleEndian.PutUint64(b, 1<<60)
+			return b
+		})
+	})
+	spoiled("wrong shape", "q_proj", func(s scenario, dir string) {
+		s.edit(filepath.Join(dir, weights), func(b []byte) []byte {
+			return withHeader(b, func(h map[string]map[string]any) {
+				for name, e := range h {
+					if strings.Contains(name, "q_proj.weight") {
+						e["shape"] = []int{16, 64}
+					}
+				}
+			})
+		})
+	})
+	spoiled("missing tensor", "lm_head", func(s scenario, dir string) {
+		s.edit(filepath.Join(dir, weights), func(b []byte) []byte {
+			return withHeader(b, func(h map[string]map[string]any) {
+				for name := range h {
+					if strings.Contains(name, "lm_head") {
+						h[strings.Replace(name, "lm_head", "lm_hat", 1)] = h[name]
+						delete(h, name)
+					}
+				}
+			})
+		})
+	})
+	spoiled("missing shard", "model-00002", func(s scenario, dir string) {
+		raw, err := os.ReadFile(filepath.Join(dir, weights))
+		s.check(err)
+		_, h := header(raw)
+		names := map[string]string{}
+		for name := range h {
+			if name != "__metadata__" {
+				names[name] = "model-00001-of-00002.safetensors"
+			}
+		}
+		names["language_model.lm_head.weight"] = "model-00002-of-00002.safetensors"
+		index, err := json.Marshal(map[string]any{"weight_map": names})
+		s.check(err)
+		s.check(os.WriteFile(filepath.Join(dir, "model.safetensors.index.json"), index, 0o644))
+		s.check(os.Rename(filepath.Join(dir, weights), filepath.Join(dir, "model-00001-of-00002.safetensors")))
+	})
+	spoiled("unknown architecture", "paligemma", func(s scenario, dir string) {
+		s.edit(filepath.Join(dir, "config.json"), func(b []byte) []byte {
+			var c map[string]any
+			s.check(json.Unmarshal(b, &c))
+			c["model_type"] = "paligemma"
+			b, err := json.Marshal(c)
+			s.check(err)
+			return b
+		})
+	})
+	spoiled("no tokenizer", "tokenizer.json", func(s scenario, dir string) { s.check(os.Remove(filepath.Join(dir, "tokenizer.json"))) })
+	spoiled("no weights", "no weights", func(s scenario, dir string) { s.check(os.Remove(filepath.Join(dir, weights))) })
+
+	for name, c := range map[string]struct{ old, new, want string }{
+		"unknown key":    {"steps: 40", "stepz: 40", `unknown key "train.stepz", did you mean "steps"?`},
+		"missing model":  {"MODEL", filepath.Join(t.TempDir(), "nothing"), "nothing"},
+		"wrong hash":     {"init: pretrained", "init: pretrained, sha256: abc", "model.sha256"},
+		"missing data":   {trainSource, "{format: llava, path: /nothing/data.json}", "data.train"},
+		"rank too large": {"rank: 4", "rank: 33", "rank 33"},
+		"missing masks":  {"calibration_samples: 20", "masks: /nothing", "prune.masks"},
+		"bad pattern":    {`pattern: "2:4"`, `pattern: "4:2"`, "4:2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := scenario{t, s.files}
+			s.refused(s.job(c.old, c.new), c.want)
+		})
+	}
+}
+
+func TestDataIsRefused(t *testing.T) {
+	s := newScenario(t)
+	t.Run("corrupt image", func(t *testing.T) {
+		s := scenario{t, s.files}
+		dir, source := s.conversations(30)
+		name := s.images(dir)[0]
+		s.edit(name, func(b []byte) []byte { return b[:len(b)/2] })
+		s.refused(s.job(trainSource, source), filepath.Base(name))
+	})
+	t.Run("corrupt image within", func(t *testing.T) {
+		s := scenario{t, s.files}
+		dir, source := s.conversations(30)
+		names := s.images(dir)
+		s.edit(names[len(names)/2], func(b []byte) []byte { return append([]byte("nothing"), b[7:]...) })
+		// Only training meets it: the run has begun, and stays to be resumed.
+		o := s.run("repair", s.job(trainSource, source, "method: wanda", "method: magnitude"), "--output", filepath.Join(t.TempDir(), "run"))
+		if e := lastError(o.stderr); o.code != api.ExitInvalid || !strings.Contains(e, filepath.Base(names[len(names)/2])) || !strings.Contains(e, "step ") {
+			t.Errorf("exit %d, %q, want the step and %s", o.code, o.stderr, names[len(names)/2])
+		}
+	})
+	t.Run("missing image", func(t *testing.T) {
+		s := scenario{t, s.files}
+		dir, source := s.conversations(30)
+		name := s.images(dir)[0]
+		s.check(os.Remove(name))
+		s.refused(s.job(trainSource, source), filepath.Base(name))
+	})
+	for name, c := range map[string]struct{ text, want string }{
+		"empty": {"[]", "data.json"}, "no bytes": {"", "data.json"}, "not JSON": {"[{", "data.json"},
+		"no answer": {`[{"id": "7", "conversations": [{"from": "human", "value": "what?"}]}]`, `example "7"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := scenario{t, s.files}
+			path := filepath.Join(t.TempDir(), "data.json")
+			s.check(os.WriteFile(path, []byte(c.text), 0o644))
+			s.refused(s.job(trainSource, "{format: llava, path: "+path+"}"), c.want)
+		})
+	}
+	t.Run("empty parquet", func(t *testing.T) {
+		s := scenario{t, s.files}
+		path := filepath.Join(t.TempDir(), "data.parquet")
+		s.check(os.WriteFile(path, []byte("PAR1PAR1"), 0o644))
+		s.refused(s.job(trainSource, "{format: parquet, path: "+path+"}"), "data.parquet")
+	})
+	t.Run("sound", func(t *testing.T) {
+		s := scenario{t, s.files}
+		_, source := s.conversations(30)
+		s.repair(s.job(trainSource, source, "steps: 40", "steps: 3"), filepath.Join(t.TempDir(), "run"))
+	})
+}
+
+func TestFlagsAreRefused(t *testing.T) {
+	s := newScenario(t)
+	for want, args := range map[string]string{
+		"--output: missing":              "prune demo",
+		`--pattern: found "half"`:        "prune demo --output OUT --pattern half",
+		"pattern of the vision tower":    "prune demo --output OUT --vision 4:2",
+		`--method: found "none"`:         "prune demo --output OUT --method none",
+		"--calibration-samples: found 0": "prune demo --output OUT --calibration-samples 0",
+		"--images: found":                "prune demo --output OUT --format parquet --data x --images y",
+		"nothing to prune":               "prune demo --output OUT --vision dense --language dense",
+		`--dtype: found "fp8"`:           "prune demo --output OUT --dtype fp8",
+		"nothing/config.json":            "prune nothing --output OUT --method magnitude",
+		`--format: found ""`:             "eval demo --data x.json",
+		"--data: open":                   "eval demo --format llava --data nothing.json",
+		`--split: found "all"`:           "eval demo --split all",
+		"--batch: found 0":               "eval demo --batch 0",
+		"--max-new-tokens: found 0":      "eval demo --max-new-tokens 0",
+		`--template: found "chatml"`:     "eval demo --template chatml",
+		`--device: found "tpu"`:          "eval demo --device tpu",
+		"--threads: found -1":            "eval demo --threads -1",
+		`-o: found "yaml"`:               "eval demo -o yaml",
+		"eval: found 0 arguments":        "eval",
+		"no run to export":               "export nothing --output OUT",
+		"--best and --step":              "export nothing --output OUT --best --step 3",
+		"--shapes: found":                "bench kernels --shapes round",
+		"--turns: found 0":               "bench kernels --turns 0",
+		"unknown flag":                   "bench kernels --nodes 3",
+	} {
+		out := filepath.Join(t.TempDir(), "out")
+		o := s.run(strings.Fields(strings.ReplaceAll(args, "OUT", out))...)
+		if e := lastError(o.stderr); o.code != api.ExitInvalid || !strings.Contains(e, want) || strings.Contains(strings.TrimSpace(e), "\n") {
+			t.Errorf("%s: exit %d, %q, want one line with %q", args, o.code, o.stderr, want)
+		}
+		if _, err := os.Stat(out); err == nil {
+			t.Errorf("%s left %s behind", args, out)
+		}
+	}
+	if o := s.run("prune", "demo", "--output", s.model()); o.code != api.ExitInvalid || !strings.Contains(o.stderr, "not empty") {
+		t.Errorf("a folder that is there: exit %d, %q", o.code, o.stderr)
+	}
+}
+
+func TestBenchKernels(t *testing.T) {
+	s := newScenario(t)
+	var r struct {
+		Kind string `json:"numeric_kind"`
+		Core string `json:"openblas_core"`
+		Note string `json:"note"`
+		Rows []struct {
+			Op    string  `json:"op"`
+			Ours  float64 `json:"gflops"`
+			Ratio float64 `json:"ratio"`
+		} `json:"rows"`
+		Memory struct {
+			Measured int `json:"measured_peak_bytes"`
+			Naive    int `json:"naive_peak_bytes"`
+		} `json:"memory"`
+	}
+	s.check(json.Unmarshal([]byte(s.succeed("bench", "kernels", "--shapes", "20x24x70", "--turns", "1", "-o", "json")), &r))
+	if len(r.Rows) != 7 || r.Kind == "" || r.Memory.Measured < 1 || r.Memory.Naive <= r.Memory.Measured {
+		t.Errorf("report %+v", r)
+	}
+	for _, row := range r.Rows {
+		if !(row.Ours > 0) || (r.Core != "") != (row.Ratio > 0) {
+			t.Errorf("row %+v with OpenBLAS on %q", row, r.Core)
+		}
+	}
+	if r.Core == "" && !strings.Contains(r.Note, "install") {
+		t.Errorf("no OpenBLAS, and the note is %q", r.Note)
+	}
+}
+
+func TestFoldersAreRefused(t *testing.T) {
+	s := newScenario(t)
+	job := s.job("blind: true", "blind: false", "steps: 40", "steps: 200")
+	dir := filepath.Join(t.TempDir(), "run")
+	s.interrupt(unix.SIGTERM, 12, "repair", job, "--output", dir)
+	before, err := os.ReadDir(dir)
+	s.check(err)
+	if o := s.run("repair", job, "--output", dir); o.code != api.ExitInvalid || !strings.Contains(o.stderr, "holds a run already") {
+		t.Errorf("a second run: exit %d, %q", o.code, o.stderr)
+	}
+	path := filepath.Join(dir, "job.yaml")
+	original, err := os.ReadFile(path)
+	s.check(err)
+	s.edit(path, func(b []byte) []byte {
+		return []byte(strings.Replace(string(b), "learning_rate: 0.02", "learning_rate: 0.03", 1))
+	})
+	if o := s.run("resume", dir); o.code != api.ExitInvalid || !strings.Contains(o.stderr, "job.yaml") {
+		t.Errorf("a changed job: exit %d, %q", o.code, o.stderr)
+	}
+	// Without the state that would tell, the checkpoints do.
+	s.check(os.Remove(filepath.Join(dir, "state.json")))
+	if o := s.run("resume", dir); o.code != api.ExitInvalid || !strings.Contains(o.stderr, "another job") {
+		t.Errorf("checkpoints of another job: exit %d, %q", o.code, o.stderr)
+	}
+	s.check(os.WriteFile(path, original, 0o644))
+	s.check(os.Remove(filepath.Join(dir, "state.json")))
+
+	// A refused resume leaves the run.
+	moved := s.model() + "-moved"
+	s.check(os.Rename(s.model(), moved))
+	o := s.run("resume", dir)
+	s.check(os.Rename(moved, s.model()))
+	if o.code != api.ExitInvalid || !strings.Contains(o.stderr, "config.json") {
+		t.Errorf("resume without the model: exit %d, %q", o.code, o.stderr)
+	}
+	after, err := os.ReadDir(dir)
+	s.check(err)
+	if len(after) != len(before) {
+		t.Errorf("the run's folder holds %v, want %v", after, before)
+	}
+	s.succeed("resume", dir)
+
+	foreign := t.TempDir()
+	s.check(os.WriteFile(filepath.Join(foreign, "thesis.txt"), []byte("x"), 0o644))
+	if o := s.run("repair", job, "--output", foreign); o.code != api.ExitInvalid || !strings.Contains(o.stderr, "thesis.txt") {
+		t.Errorf("a folder of somebody else: exit %d, %q", o.code, o.stderr)
+	}
+	if o := s.run("resume", foreign); o.code != api.ExitInvalid {
+		t.Errorf("resume of no run: exit %d, %q", o.code, o.stderr)
+	}
+}
+
+func TestNotFiniteNamesTheStep(t *testing.T) {
+	s := newScenario(t)
+	for name, job := range map[string]string{
+		"learning rate": s.job("learning_rate: 0.02", "learning_rate: 1.0e+30"),
+		"weight": func() string {
+			dir := s.copyModel()
+			s.edit(filepath.Join(dir, "model.safetensors"), func(b []byte) []byte {
+				n, h := header(b)
+				for name, e := range h {
+					if strings.Contains(name, "multi_modal_projector.linear_1.bias") {
+						at := 8 + n + int(e["data_offsets"].([]any)[0].(float64))
+						binary.LittleEndian.PutUint32(b[at:], 0x7fc00000)
+					}
+				}
+				return b
+			})
+			return s.job("MODEL", dir, "method: wanda", "method: magnitude")
+		}(),
+	} {
+		dir := filepath.Join(t.TempDir(), "run")
+		o := s.run("repair", job, "--output", dir)
+		e := lastError(o.stderr)
+		if o.code != api.ExitFailed || !strings.HasPrefix(e, "step ") || !strings.Contains(e, "not finite") {
+			t.Errorf("%s: exit %d, %q, want a step that is not finite", name, o.code, o.stderr)
+		}
+		if out := s.succeed("status", dir); !strings.Contains(out, api.Failed) {
+			t.Errorf("%s: status %q", name, out)
+		}
+	}
+}
+
+// A disk that is full at any point ends the run with one error, and once there is
+// room, it goes on to the same bits.
+func TestFullDisk(t *testing.T) {
+	s := newScenario(t)
+	job := s.job("steps: 40", "steps: 20")
+	want := s.repair(job, filepath.Join(t.TempDir(), "whole"))
+	for _, size := range []string{"16k", "200k", "400k"} {
+		t.Run(size, func(t *testing.T) {
+			s := scenario{t, s.files}
+			disk := t.TempDir()
+			if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size="+size); err != nil {
+				t.Skipf("cannot mount a tmpfs: %v", err)
+			}
+			t.Cleanup(func() { s.check(unix.Unmount(disk, 0)) })
+			dir := filepath.Join(disk, "run")
+			o := s.run("repair", job, "--output", dir)
+			if o.code != api.ExitFailed && o.code != api.ExitInvalid {
+				t.Fatalf("exit %d on %s\n%s", o.code, size, o.stderr)
+			}
+			if e := lastError(o.stderr); !strings.Contains(e, "no space left") {
+				t.Errorf("error %q, want the full disk", o.stderr)
+			}
+			t.Logf("%s: %s", size, lastError(o.stderr))
+			s.check(unix.Mount("tmpfs", disk, "tmpfs", unix.MS_REMOUNT, "size=64m"))
+			verb := []string{"resume", dir, "-o", "json"}
+			if _, err := os.Stat(filepath.Join(dir, "job.yaml")); err != nil {
+				verb = []string{"repair", job, "--output", dir, "-o", "json"}
+			}
+			got := s.result(s.succeed(verb...))
+			if got.AdapterSHA256 != want.AdapterSHA256 {
+				t.Errorf("adapter %s, with room from the start %s", got.AdapterSHA256, want.AdapterSHA256)
+			}
+			s.same(want.Output, got.Output)
+		})
+	}
+}
