@@ -47,5 +47,6 @@ func (c Schedule) At(s int) float64 {
 	if c.Kind == "cosine" {
 		left = 0.5 * (1 + math.Cos(math.Pi*done))
 	}
-	return c.Base * (c.Floor + (1-c.Floor)*left)
+	// The conversion keeps the product from being fused into the sum.
+	return c.Base * (c.Floor + float64((1-c.Floor)*left))
 }
