@@ -212,7 +212,7 @@ func TestJSONViewEndsWithTheResult(t *testing.T) {
 
 func TestUnknownVerbIsRefused(t *testing.T) {
 	_, _, err := run(t, &recorder{}, nil, "", "repare", "x")
-	if err == nil || !strings.Contains(err.Error(), "repare") {
-		t.Errorf("error %v", err)
+	if api.ExitCode(err) != api.ExitInvalid || !strings.Contains(err.Error(), `unknown command "repare", did you mean "repair"?`) {
+		t.Errorf("exit %d, error %v", api.ExitCode(err), err)
 	}
 }

@@ -41,6 +41,18 @@ func (a *App) Root(verbs ...*cobra.Command) *cobra.Command {
 			return a.Environment.Settle(cmd)
 		},
 	}
+	root.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		hint := "see ressa --help"
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = fmt.Sprintf("did you mean %q?", near[0])
+		}
+		return api.Invalid(fmt.Errorf("unknown command %q, %s", args[0], hint))
+	}
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return api.Invalid(err) })
 	root.AddCommand(verbs...)
 	return root
