@@ -13,7 +13,7 @@ PORTABLE  := . ./kernels/... ./collective/...
 build: ## write bin/ressa
 	$(GO) build -trimpath -o bin/ressa .
 
-demo: build ## prune and repair the shipped model on real images (about 3 minutes)
+demo: build ## prune and repair the shipped model on real images (about a minute)
 	bin/ressa demo $(ARGS)
 
 test: lint unit race portable ## everything CI runs
