@@ -62,7 +62,8 @@ func benchKernels() *cobra.Command {
 		Short: "Time the kernels beside OpenBLAS, and the memory of a repair step beside the naive form",
 		Long: "Times matrix products and the operations of a SparseLoRA layer, ours and OpenBLAS's\n" +
 			"in turns on the same numbers and threads. OpenBLAS knows neither mask nor adapter:\n" +
-			"beside those operations stands its dense product alone.\n\n" +
+			"beside those operations stands its dense product alone. All figures are medians over\n" +
+			"the turns, the ratio too: it is that of sides which ran one after the other.\n\n" +
 			"Shapes are names or sizes: cube (1024×1024×1024), large (2048×4096×4096, a layer of\n" +
 			"a 7B model), demo (the layers of the shipped model), or ROWSxOUTxIN.",
 		Args: exactly(),
