@@ -52,6 +52,10 @@ func Open(o Options) (kernels.Device, error) {
 	if d.table == nil {
 		return nil, fmt.Errorf("cpu: variant %q was not compiled for %s", variant, runtime.GOARCH)
 	}
+	if variant != "avx512" && variant != "avx2" {
+		// Go and C compilers fuse products on some architectures.
+		variant += "-" + runtime.GOARCH
+	}
 	d.kind = fmt.Sprintf("cpu-%s/%d+%s", variant, version, C.GoString(C.rk_compiler()))
 	d.pool = newPool(d.threads - 1)
 	return d, nil

@@ -2,14 +2,16 @@ package reference
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"unsafe"
 
 	"ressa/kernels"
 )
 
-// Kind is the numeric kind of this backend.
-const Kind = "reference/1"
+// Kind is the numeric kind of this backend: Go fuses products on some
+// architectures.
+const Kind = "reference-" + runtime.GOARCH + "/1"
 
 // Open returns a device whose memory is Go memory.
 func Open() kernels.Device { return &device{live: map[*buffer]bool{}} }

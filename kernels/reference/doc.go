@@ -3,7 +3,7 @@
 // It is what the fast backends are tested against, and their documentation.
 //
 // It guarantees the contract of package kernels and the same bits on every run
-// (kind "reference/1"). Operations run on the calling goroutine, at once, so
+// (kind "reference-ARCH/1"). Operations run on the calling goroutine, at once, so
 // that an error is known before the next operation; it is still reported by
 // Synchronize only. No operation keeps more of an effective weight or a weight
 // gradient than a tile.

@@ -116,9 +116,18 @@ func (r *run) trainSteps(ctx context.Context) error {
 	r.steps = pastSteps(r.folder.path(eventsFile), first)
 	r.enter("train", message)
 	f := &feed{set: r.train, encoder: r.subject.Encoder, pad: r.subject.Pad, seed: r.job.Seed, batch: r.job.Train.Batch, micro: r.job.Train.Microbatches}
+	last := r.job.Train.Steps
+	if r.exhausted() {
+		last = first // an earlier process stopped training here
+	}
 	fctx, stop := context.WithCancel(ctx)
-	defer stop()
-	for x := range f.prefetch(fctx, first, r.job.Train.Steps) {
+	batches := f.prefetch(fctx, first, last)
+	defer func() {
+		stop()
+		for range batches { // its goroutine ends before what it reads is closed
+		}
+	}()
+	for x := range batches {
 		if x.err != nil {
 			return x.err
 		}
@@ -169,7 +178,7 @@ func (r *run) betweenSteps(ctx context.Context) (stop bool, err error) {
 		} else {
 			r.state.Since++
 		}
-		stop = t.Patience > 0 && r.state.Since >= t.Patience
+		stop = r.exhausted()
 	}
 	if stop {
 		r.emit(api.Event{Event: "note", Message: fmt.Sprintf("stopped after step %d: no better validation score in %d validations", s, t.Patience)})
@@ -180,6 +189,12 @@ func (r *run) betweenSteps(ctx context.Context) (stop bool, err error) {
 		}
 	}
 	return stop, nil
+}
+
+// exhausted reports whether validation has not got better for long enough.
+func (r *run) exhausted() bool {
+	p := r.job.Train.Patience
+	return p > 0 && r.job.Train.ValidateEvery > 0 && r.state.Since >= p
 }
 
 // takeBest goes back to the checkpoint with the best validation score, where
