@@ -136,3 +136,24 @@ func TestALossThatIsNotFiniteEndsTheRun(t *testing.T) {
 		}
 	}
 }
+
+// TestARunThatStoppedEarlyStaysStopped interrupts one after its last step: at a
+// learning rate that changes nothing, the second validation is no better.
+func TestARunThatStoppedEarlyStaysStopped(t *testing.T) {
+	b := newBench(t)
+	b.job.Train.Steps, b.job.Train.LR, b.job.Train.ValidateEvery, b.job.Train.Patience = 6, 1e-12, 1, 1
+	b.job.Data.Validation = api.Source{Format: "fashiongrid", Split: "validation"}
+	b.job.Evaluate.ValidationLimit, b.job.Evaluate.MaxNewTokens = 8, 1
+	want, err := job.Run(context.Background(), b.job, b.options(filepath.Join(b.dir, "whole")))
+	b.check(err)
+	if want.Steps != 2 {
+		t.Fatalf("stopped after %d steps, want 2", want.Steps)
+	}
+	dir := filepath.Join(b.dir, "interrupted")
+	b.interrupted(dir, func(e api.Event) bool { return e.Phase == "export" })
+	got, err := job.Resume(context.Background(), b.options(dir))
+	b.check(err)
+	if got.Steps != want.Steps || got.AdapterSHA256 != want.AdapterSHA256 {
+		t.Errorf("resumed to %d steps and adapter %s, want %d and %s", got.Steps, got.AdapterSHA256, want.Steps, want.AdapterSHA256)
+	}
+}
