@@ -29,7 +29,7 @@ var importRules = []struct {
 	{"shard", nil, "planning is a pure function of its input"},
 	{"collective", []string{"kernels", "kernels/sparse"}, "what moves tensors needs their description, not what computes them"},
 	{"coordinator", []string{"shard"}, "what decides never links what computes"},
-	{"coordinator/api", nil, "leaf types that both sides share"},
+	{"coordinator/api", []string{"shard"}, "leaf types that both sides share; plans are among them"},
 	{"trainer", []string{"kernels/...", "shard/...", "collective/...", "coordinator/api"}, "a trainer sees the coordinator through its API only"},
 }
 
