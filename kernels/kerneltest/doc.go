@@ -1,7 +1,8 @@
 // Package kerneltest holds every backend to one table of cases: [Run] computes
 // each case on a device and on package reference and compares them within the
-// tolerance of the operation ([Tolerances], with the reason for each), and
-// [RunThreads] demands the same bits for any number of threads.
+// tolerance of the operation ([Tolerances], with the reason for each), and demands
+// the same bits of a second run and of each [Peer], such as the same device with
+// another number of threads.
 //
 // It guarantees that every operation of [kernels.Stream] is covered, at sizes on
 // and off any tile, dense and as views with offset and stride. Everything outside

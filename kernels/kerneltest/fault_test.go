@@ -53,6 +53,7 @@ type (
 	noBiasCorrection   struct{ kernels.Stream }
 	neverRounds        struct{ kernels.Stream }
 	coarse             struct{ kernels.Stream }
+	nextBit            struct{ kernels.Stream }
 	writesInput        struct{ kernels.Stream }
 	forgetsLastColumn  struct{ kernels.Stream }
 )
@@ -156,6 +157,11 @@ func (s coarse) Gemm(g kernels.GemmArgs) {
 	edit(s, g.C, func(v float32) float32 { return v * (1 + 1e-4) }) // as if an operand lost its low bits
 }
 
+func (s nextBit) Gemm(g kernels.GemmArgs) {
+	s.Stream.Gemm(g)
+	edit(s, g.C, func(v float32) float32 { return math.Nextafter32(v, 2*v) })
+}
+
 func (s writesInput) Gate(y, gate, up kernels.Tensor, f kernels.Activation) {
 	s.Stream.Gate(y, gate, up, f)
 	s.Fill(up, 0)
@@ -211,6 +217,29 @@ func TestTableFindsFaults(t *testing.T) {
 			t.Errorf("no case of %s finds %T", f.op, wrap)
 		}
 	}
+}
+
+// A peer with other bits is found, also where they are within the tolerance.
+func TestPeersMustGiveTheSameBits(t *testing.T) {
+	other := faulty{reference.Open(), func(s kernels.Stream) kernels.Stream { return nextBit{s} }}
+	found := false
+	for _, c := range cases() {
+		if c.op != "Gemm" {
+			continue
+		}
+		if faults, err := c.faults(t.Context(), reference.Open(), opened{"other", other}); err != nil || len(faults) > 1 {
+			t.Fatalf("%s: %v, %v", c.title(), faults, err)
+		} else if len(faults) == 1 {
+			found = true
+		}
+		if faults, err := c.faults(t.Context(), other); err != nil || len(faults) > 0 {
+			t.Fatalf("%s: beyond the tolerance, which is not what this test is about: %v, %v", c.title(), faults, err)
+		}
+		if found {
+			return
+		}
+	}
+	t.Error("no case found the peer")
 }
 
 // The table covers every operation, and every operation has a tolerance.

@@ -1,6 +1,7 @@
 package kerneltest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -30,35 +31,54 @@ func byOperation(all []testCase, f func(op string, cases []testCase)) {
 	}
 }
 
+// Peer is a device that must give the bits of another one: it differs in how many
+// threads it has or when it uses them.
+type Peer struct {
+	Name string
+	Open func() kernels.Device
+}
+
 // Run holds the device that open returns to the table of cases and to the parts of
-// the contract that hold for all operations. Each case runs twice: the second
-// run must give the bits of the first.
-func Run(t *testing.T, open func() kernels.Device) {
+// the contract that hold for all operations. Each case runs twice there and once
+// on every peer; all must give the bits of the first run.
+func Run(t *testing.T, open func() kernels.Device, peers ...Peer) {
 	t.Run("Contract", func(t *testing.T) { contract(t, open) })
 	byOperation(cases(), func(op string, cases []testCase) {
 		t.Run(op, func(t *testing.T) {
 			d := open()
 			defer closing(t, d)
+			again := []opened{{"second run", d}}
+			for _, p := range peers {
+				peer := p.Open()
+				defer closing(t, peer)
+				if peer.Kind() != d.Kind() {
+					t.Errorf("%s: kind is %s, want %s", p.Name, peer.Kind(), d.Kind())
+				}
+				again = append(again, opened{p.Name, peer})
+			}
 			for _, c := range cases {
-				check(t, d, c)
+				faults, err := c.faults(t.Context(), d, again...)
+				if err != nil {
+					t.Errorf("%s: %v", c.title(), err)
+				}
+				for _, fault := range faults {
+					t.Errorf("%s: %s", c.title(), fault)
+				}
 			}
 		})
 	})
 }
 
-func check(t *testing.T, d kernels.Device, c testCase) {
-	t.Helper()
-	faults, err := c.faults(t.Context(), d)
-	if err != nil {
-		t.Errorf("%s: %v", c.title(), err)
-	}
-	for _, fault := range faults {
-		t.Errorf("%s: %s", c.title(), fault)
-	}
+// opened is a device that must give the bits of another one, under its name in
+// messages.
+type opened struct {
+	name   string
+	device kernels.Device
 }
 
-// faults runs the case on d, twice, and returns what is wrong with the results.
-func (c testCase) faults(ctx context.Context, d kernels.Device) ([]string, error) {
+// faults runs the case on d, then on each of again, and returns what is wrong with
+// the results. The operands, which cost more than all runs, are made once.
+func (c testCase) faults(ctx context.Context, d kernels.Device, again ...opened) ([]string, error) {
 	trial := c.trial()
 	got, err := trial.execute(ctx, d, trial.run)
 	if err != nil {
@@ -69,58 +89,22 @@ func (c testCase) faults(ctx context.Context, d kernels.Device) ([]string, error
 		return nil, fmt.Errorf("the reference: %w", err)
 	}
 	faults := trial.compare(got, want)
-	again, err := trial.execute(ctx, d, trial.run)
-	if err != nil {
-		return faults, fmt.Errorf("second run: %w", err)
-	}
-	if fault := trial.same(got, again); fault != "" {
-		faults = append(faults, "second run: "+fault)
+	for _, other := range again {
+		after, err := trial.execute(ctx, other.device, trial.run)
+		if err != nil {
+			return faults, fmt.Errorf("%s: %w", other.name, err)
+		}
+		if fault := trial.same(got, after); fault != "" {
+			faults = append(faults, other.name+": "+fault)
+		}
 	}
 	return faults, nil
-}
-
-// RunThreads demands that the device gives the same bits with 1, 2, 3 and 8
-// threads in all cases.
-func RunThreads(t *testing.T, open func(threads int) kernels.Device) {
-	byOperation(cases(), func(op string, cases []testCase) {
-		t.Run(op, func(t *testing.T) {
-			one := open(1)
-			defer closing(t, one)
-			first := make([][][]byte, len(cases))
-			for i, c := range cases {
-				trial := c.trial()
-				var err error
-				if first[i], err = trial.execute(t.Context(), one, trial.run); err != nil {
-					t.Errorf("%s: %v", c.title(), err)
-					return
-				}
-			}
-			for _, threads := range []int{2, 3, 8} {
-				d := open(threads)
-				defer closing(t, d)
-				if d.Kind() != one.Kind() {
-					t.Errorf("kind is %s with %d threads, %s with 1", d.Kind(), threads, one.Kind())
-				}
-				for i, c := range cases {
-					trial := c.trial()
-					got, err := trial.execute(t.Context(), d, trial.run)
-					if err != nil {
-						t.Errorf("%s: %d threads: %v", c.title(), threads, err)
-						return
-					}
-					if fault := trial.same(first[i], got); fault != "" {
-						t.Errorf("%s: %d threads instead of 1: %s", c.title(), threads, fault)
-					}
-				}
-			}
-		})
-	})
 }
 
 // same names the first operand whose bits differ between two runs.
 func (t *trial) same(a, b [][]byte) string {
 	for i, o := range t.operands {
-		if !slices.Equal(a[i], b[i]) {
+		if !bytes.Equal(a[i], b[i]) {
 			return o.name + " has other bits"
 		}
 	}

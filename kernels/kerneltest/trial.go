@@ -1,6 +1,7 @@
 package kerneltest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math"
@@ -169,6 +170,9 @@ func (t *trial) compare(got, want [][]byte) (faults []string) {
 // untouched compares what must not have changed: all of an input, and what lies
 // outside the view of an output.
 func (o *operand) untouched(got []byte) string {
+	if bytes.Equal(got, o.data) {
+		return ""
+	}
 	size := o.dtype.Size()
 	for e := range len(o.data) / size {
 		at := e * size
