@@ -22,6 +22,10 @@ type Plan struct {
 	Stages []Stage `json:"stages"`
 	// Microbatches is the job's number of microbatches a step.
 	Microbatches int `json:"microbatches"`
+	// InFlight is how many microbatches each worker keeps in flight, by worker: as
+	// many as keep its peers busy and fit its memory. A trainer may use more where it
+	// has the memory. Absent, it is the trainer's choice.
+	InFlight []int `json:"in_flight,omitempty"`
 }
 
 // Stage is a contiguous range of one tower's blocks. The first stage of a tower
@@ -69,6 +73,27 @@ func (p Plan) Holds(w int) []bool {
 // Worker returns the worker on a node; -1 for none.
 func (p Plan) Worker(node string) int { return slices.Index(p.Nodes, node) }
 
+// Order is the order in which every worker takes up the microbatches it has a part
+// in: one for all of them, so that they never wait for each other in a circle.
+// Workers of the stage with most replicas get their microbatches in turn; ascending
+// order would let a single vision worker feed one language worker after the other.
+func (p Plan) Order() []int {
+	var widest Stage
+	for _, s := range p.Stages {
+		if len(s.Workers) > len(widest.Workers) {
+			widest = s
+		}
+	}
+	turn, taken := make([]int, p.Microbatches), map[int]int{}
+	order := make([]int, p.Microbatches)
+	for m, w := range widest.Owners {
+		order[m], turn[m] = m, taken[w]
+		taken[w]++
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return turn[a] - turn[b] })
+	return order
+}
+
 // Share cuts n items into parts as evenly as can be, the first ones larger, and
 // returns the range of part i.
 func Share(n, parts, i int) (lo, hi int) {
@@ -108,6 +133,9 @@ func Solo(node string, visionBlocks, languageBlocks, microbatches int) Plan {
 func (p Plan) Check() error {
 	if len(p.Nodes) == 0 || len(p.Stages) == 0 || p.Microbatches < 1 {
 		return fmt.Errorf("plan: %d nodes, %d stages, %d microbatches", len(p.Nodes), len(p.Stages), p.Microbatches)
+	}
+	if p.InFlight != nil && (len(p.InFlight) != len(p.Nodes) || slices.Min(p.InFlight) < 1) {
+		return fmt.Errorf("plan: %v microbatches in flight on %d workers", p.InFlight, len(p.Nodes))
 	}
 	for i, n := range p.Nodes {
 		if n == "" || slices.Index(p.Nodes, n) != i {

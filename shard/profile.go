@@ -1,5 +1,10 @@
 package shard
 
+import (
+	"fmt"
+	"math"
+)
+
 // Profile is what the planner knows of a job's model: what each block of each
 // tower costs for one microbatch. All figures are for the job's own microbatch
 // size and longest sample.
@@ -23,6 +28,11 @@ type Tower struct {
 	// an element.
 	HiddenBytes int64 `json:"hidden_bytes"`
 	Flows       int   `json:"flows"` // forward runs of a microbatch: student and teachers
+	// Fixed are bytes that every stage of the tower holds beside its blocks, such as
+	// tables of positions.
+	Fixed int64 `json:"fixed,omitempty"`
+	// Whole says that the tower cannot be cut into stages: its head is its embedding.
+	Whole bool `json:"whole,omitempty"`
 }
 
 // Block is what one block costs.
@@ -32,6 +42,9 @@ type Block struct {
 	Weights     int64   `json:"weights"`     // bytes of frozen weights and masks
 	Trained     int64   `json:"trained"`     // trained elements: 16 bytes each (value, gradient, two moments)
 	Activations int64   `json:"activations"` // bytes kept for the backward of one microbatch
+	// Scratch are the most bytes that are in use beside what is kept while the block
+	// computes a microbatch.
+	Scratch int64 `json:"scratch,omitempty"`
 }
 
 // Node is what the planner knows of a node.
@@ -42,4 +55,51 @@ type Node struct {
 	Memory    int64   `json:"memory"`    // free bytes of the device
 	Bandwidth float64 `json:"bandwidth"` // measured bytes/s to a peer; 0 is unknown
 	Latency   float64 `json:"latency"`   // seconds one way
+}
+
+// Bounds of what is planned: far above any job, and low enough that planning
+// takes well under a second.
+const (
+	MaxBlocks       = 4096    // of a tower
+	MaxMicrobatches = 1 << 20 // of a step
+	MaxNodes        = 1024
+)
+
+// Check reports the first figure of a profile that makes no sense.
+func (p Profile) Check() error {
+	if len(p.Towers) < 1 || len(p.Towers) > 2 {
+		return fmt.Errorf("profile: %d towers, want one or two", len(p.Towers))
+	}
+	if len(p.Towers) == 2 && (p.Towers[0].Role != Vision || p.Towers[1].Role != Language) {
+		return fmt.Errorf("profile: towers %q and %q, want %q and %q", p.Towers[0].Role, p.Towers[1].Role, Vision, Language)
+	}
+	if len(p.Towers) == 2 && (p.CutBytes < 0 || p.Flows < 1) {
+		return fmt.Errorf("profile: %d flows of %d bytes between the towers", p.Flows, p.CutBytes)
+	}
+	for _, t := range p.Towers {
+		if err := t.check(); err != nil {
+			return fmt.Errorf("profile: %s tower: %w", t.Role, err)
+		}
+	}
+	return nil
+}
+
+func (t Tower) check() error {
+	switch {
+	case t.Role != Vision && t.Role != Language:
+		return fmt.Errorf("no such tower")
+	case len(t.Blocks) < 1 || len(t.Blocks) > MaxBlocks:
+		return fmt.Errorf("%d blocks, want 1 to %d", len(t.Blocks), MaxBlocks)
+	case t.Flows < 1 || t.HiddenBytes < 0 || t.Fixed < 0:
+		return fmt.Errorf("%d flows, %d bytes of hidden state, %d fixed bytes", t.Flows, t.HiddenBytes, t.Fixed)
+	}
+	for i, b := range t.Blocks {
+		if !(b.Forward >= 0 && b.Backward >= 0) || math.IsInf(b.Forward+b.Backward, 0) {
+			return fmt.Errorf("block %d: %v flops forward, %v backward", i, b.Forward, b.Backward)
+		}
+		if min(b.Weights, b.Trained, b.Activations, b.Scratch) < 0 {
+			return fmt.Errorf("block %d: a negative size", i)
+		}
+	}
+	return nil
 }
