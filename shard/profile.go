@@ -60,7 +60,7 @@ type Node struct {
 // Bounds of what is planned: far above any job, and low enough that planning
 // takes well under a second.
 const (
-	MaxBlocks       = 4096    // of a tower
+	MaxBlocks       = 512     // of a tower
 	MaxMicrobatches = 1 << 20 // of a step
 	MaxNodes        = 1024
 )

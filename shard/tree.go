@@ -49,15 +49,12 @@ func (s subtree) parent(n int) (above, sibling subtree, ok bool) {
 	return subtree{}, subtree{}, false
 }
 
-// exactHeld bounds the trees for which mostHeld counts; above it estimates.
+// exactHeld bounds the trees for which the sums that are held are counted.
 const exactHeld = 4096
 
 // mostHeld returns how many sums of sub-trees a worker holds at most while it adds
 // the leaves in the order given.
 func mostHeld(n int, leaves []int) int {
-	if n > exactHeld {
-		return min(len(leaves), 2*bits.Len(uint(n)))
-	}
 	held, most := map[subtree]bool{}, 0
 	for _, l := range leaves {
 		s := subtree{l, l + 1}
