@@ -44,6 +44,9 @@ func NewPool(d kernels.Device) *Pool {
 	return &Pool{device: d, free: map[int][]kernels.Buffer{}}
 }
 
+// PoolBytes returns what a pool takes from its device for a tensor of so many bytes.
+func PoolBytes(bytes int) int { return poolClass(bytes) }
+
 // poolClass rounds sizes up so that shapes that vary a little share buffers.
 func poolClass(bytes int) int {
 	const quantum = 4096
