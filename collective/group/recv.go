@@ -250,3 +250,16 @@ func (g *Group) tidy(k boxKey) {
 		delete(g.boxes, k)
 	}
 }
+
+// RecvInto is [Group.Recv] into memory of the caller's: it returns the length of the
+// message, which is an error if buf is shorter.
+func (g *Group) RecvInto(ctx context.Context, from int, tag string, buf []byte) (int, error) {
+	b, err := g.Recv(ctx, from, tag)
+	if err != nil {
+		return 0, err
+	}
+	if len(b) > len(buf) {
+		return 0, fmt.Errorf("group: receive %q from rank %d: %d bytes, room for %d: %w", tag, from, len(b), len(buf), ErrTooLarge)
+	}
+	return copy(buf, b), nil
+}
