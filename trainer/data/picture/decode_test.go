@@ -31,18 +31,26 @@ func bomb(t testing.TB) []byte {
 
 func TestDecodeRefuses(t *testing.T) {
 	png, jpeg := read(t, "rgb.png"), read(t, "j420.jpg")
+	webp, animated := read(t, "decoded/lossy-q75.webp"), bytes.Clone(read(t, "decoded/orientation.webp"))
+	animated[20] |= webpAnimated
+	wide := bytes.Clone(webp)
+	binary.LittleEndian.PutUint32(wide[26:], 0x3fff3fff)
 	flipped := bytes.Clone(png)
 	flipped[len(flipped)/2] ^= 1
 	for name, c := range map[string]struct {
 		data []byte
 		want string
 	}{
-		"empty":          {nil, "want PNG or JPEG"},
-		"text":           {[]byte("<html>not found</html>"), "want PNG or JPEG"},
+		"empty":          {nil, "want PNG, JPEG or WebP"},
+		"text":           {[]byte("<html>not found</html>"), "want PNG, JPEG or WebP"},
 		"truncated png":  {png[:len(png)/2], "not enough pixel data"},
 		"corrupt png":    {flipped, "png"},
 		"truncated jpeg": {jpeg[:len(jpeg)/2], "JPEG"},
 		"bomb":           {bomb(t), "1048576×1048576 pixels"},
+		"truncated webp": {webp[:len(webp)/2], "EOF"},
+		"webp header":    {webp[:14], "short chunk header"},
+		"animated webp":  {animated, "animated"},
+		"wide webp":      {wide, "16383×16383 pixels"},
 	} {
 		_, err := Bytes{Name: "photos/7.png", Data: c.data}.Decode()
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "photos/7.png") {
@@ -137,7 +145,8 @@ func TestProcessSubImage(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, name := range []string{"rgb.png", "palettealpha.png", "j420.jpg", "progressive.jpg", "narrow.jpg"} {
+	for _, name := range []string{"rgb.png", "palettealpha.png", "j420.jpg", "progressive.jpg", "narrow.jpg",
+		"decoded/lossy-q50.webp", "decoded/lossy-alpha.webp", "decoded/lossless-exact.webp"} {
 		f.Add(read(f, name))
 	}
 	f.Add(bomb(f))

@@ -15,12 +15,32 @@ func newRaster(width, height int) raster {
 	return raster{width, height, make([]uint8, 3*width*height)}
 }
 
-// rgb converts img as Pillow and libjpeg do.
+// ColorModel, Bounds and At make it an [image.Image].
+func (r raster) ColorModel() color.Model { return color.RGBAModel }
+
+// Bounds starts at 0, 0.
+func (r raster) Bounds() image.Rectangle { return image.Rect(0, 0, r.width, r.height) }
+
+// At returns an opaque colour, or none outside the image.
+func (r raster) At(x, y int) color.Color {
+	if !(image.Point{X: x, Y: y}).In(r.Bounds()) {
+		return color.RGBA{}
+	}
+	i := 3 * (y*r.width + x)
+	return color.RGBA{r.pix[i], r.pix[i+1], r.pix[i+2], 255}
+}
+
+func clip(v int) uint8 { return uint8(max(0, min(255, v))) }
+
+// rgb converts img as Pillow does. It may return the pixels of img themselves, which
+// nothing changes.
 func rgb(img image.Image) raster {
+	if r, ok := img.(raster); ok {
+		return r
+	}
 	b := img.Bounds()
 	out := newRaster(b.Dx(), b.Dy())
-	switch m := img.(type) {
-	case *image.Gray:
+	if m, ok := img.(*image.Gray); ok {
 		for y := range out.height {
 			row := m.Pix[m.PixOffset(b.Min.X, b.Min.Y+y):]
 			for x := range out.width {
@@ -29,10 +49,6 @@ func rgb(img image.Image) raster {
 			}
 		}
 		return out
-	case *image.YCbCr:
-		if fromYCbCr(out, m) {
-			return out
-		}
 	}
 	for y := range out.height {
 		for x := range out.width {
