@@ -23,9 +23,10 @@ type Messenger interface {
 
 // Config says where nodes live and how edges travel.
 type Config struct {
-	Group   Messenger
-	Ranks   []int         // by node of the graph: the rank that holds it
-	Wire    kernels.DType // F32 or BF16, the same as the walk's
+	Group Messenger
+	Wire  kernels.DType // F32 or BF16, the same as the walk's; edges within a tower travel in F32
+	// Rank returns the rank that computes a node of the graph for a microbatch.
+	Rank    func(node, microbatch int) int
 	Timeout time.Duration // of one edge, from the call to its end
 	// Trace returns the trace context to travel with an edge; nil for none.
 	Trace func(context.Context) map[string]string
@@ -44,24 +45,24 @@ func New(c Config) (*Exchange, error) {
 	if c.Wire != kernels.F32 && c.Wire != kernels.BF16 {
 		return nil, fmt.Errorf("exchange: wire dtype %v, want fp32 or bf16", c.Wire)
 	}
-	if c.Group == nil || c.Timeout <= 0 {
-		return nil, errors.New("exchange: want a group and a timeout")
-	}
-	for node, r := range c.Ranks {
-		if r < 0 || r >= c.Group.World() {
-			return nil, fmt.Errorf("exchange: node %d is on rank %d of %d", node, r, c.Group.World())
-		}
+	if c.Group == nil || c.Rank == nil || c.Timeout <= 0 {
+		return nil, errors.New("exchange: want a group, the ranks of nodes and a timeout")
 	}
 	return &Exchange{config: c}, nil
 }
 
-// Local returns which nodes this rank holds, as [step.Walk] takes them.
-func (x *Exchange) Local() []bool {
-	local := make([]bool, len(x.config.Ranks))
-	for node, r := range x.config.Ranks {
-		local[node] = r == x.config.Group.Rank()
+// Owns reports whether this rank computes a node for a microbatch, as [step.Walk]
+// asks.
+func (x *Exchange) Owns(node, microbatch int) bool {
+	return x.config.Rank(node, microbatch) == x.config.Group.Rank()
+}
+
+// wire is the dtype in which an edge travels.
+func (x *Exchange) wire(k step.EdgeKey) kernels.DType {
+	if k.Exact {
+		return kernels.F32
 	}
-	return local
+	return x.config.Wire
 }
 
 // Send implements [step.Exchange]. Absent tensors do not travel.
@@ -74,7 +75,7 @@ func (x *Exchange) Send(ctx context.Context, l *model.Lane, k step.EdgeKey, e mo
 	}
 	for _, t := range e.Tensors {
 		if !t.Tensor.IsZero() {
-			m.Arrays = append(m.Arrays, x.download(l, t))
+			m.Arrays = append(m.Arrays, download(l, t, x.wire(k)))
 		}
 	}
 	for _, v := range e.Ints {
@@ -87,7 +88,7 @@ func (x *Exchange) Send(ctx context.Context, l *model.Lane, k step.EdgeKey, e mo
 	if err != nil {
 		return fmt.Errorf("edge %s: %w", m.Edge, err)
 	}
-	to, err := x.rank(k.To)
+	to, err := x.rank(k.To, k.Microbatch)
 	if err != nil {
 		return err
 	}
@@ -95,14 +96,14 @@ func (x *Exchange) Send(ctx context.Context, l *model.Lane, k step.EdgeKey, e mo
 }
 
 // download enqueues the copy of a tensor to the host in the wire dtype.
-func (x *Exchange) download(l *model.Lane, t model.NamedTensor) tensor.Array {
+func download(l *model.Lane, t model.NamedTensor, wire kernels.DType) tensor.Array {
 	rows, cols := t.Tensor.Rows, t.Tensor.Cols
-	a := tensor.Array{Name: t.Name, DType: x.config.Wire, Rows: rows, Cols: cols, Data: make([]byte, rows*cols*x.config.Wire.Size())}
-	if x.config.Wire == t.Tensor.DType {
+	a := tensor.Array{Name: t.Name, DType: wire, Rows: rows, Cols: cols, Data: make([]byte, rows*cols*wire.Size())}
+	if wire == t.Tensor.DType {
 		l.Stream.Download(a.Data, t.Tensor)
 		return a
 	}
-	short := l.Pool.Get(x.config.Wire, rows, cols)
+	short := l.Pool.Get(wire, rows, cols)
 	l.Stream.Convert(short, t.Tensor)
 	l.Stream.Download(a.Data, short)
 	l.Free(short)
@@ -113,7 +114,7 @@ func (x *Exchange) download(l *model.Lane, t model.NamedTensor) tensor.Array {
 func (x *Exchange) Recv(ctx context.Context, l *model.Lane, k step.EdgeKey) (model.Edge, error) {
 	ctx, cancel := context.WithTimeout(ctx, x.config.Timeout)
 	defer cancel()
-	from, err := x.rank(k.From)
+	from, err := x.rank(k.From, k.Microbatch)
 	if err != nil {
 		return model.Edge{}, err
 	}
@@ -126,8 +127,8 @@ func (x *Exchange) Recv(ctx context.Context, l *model.Lane, k step.EdgeKey) (mod
 		return model.Edge{}, err
 	}
 	for _, a := range m.Arrays {
-		if a.DType != x.config.Wire {
-			return model.Edge{}, fmt.Errorf("edge %s: tensor %q came as %v, want %v: %w", m.Edge, a.Name, a.DType, x.config.Wire, tensor.ErrShape)
+		if a.DType != x.wire(k) {
+			return model.Edge{}, fmt.Errorf("edge %s: tensor %q came as %v, want %v: %w", m.Edge, a.Name, a.DType, x.wire(k), tensor.ErrShape)
 		}
 	}
 	var e model.Edge
@@ -161,11 +162,12 @@ func upload(l *model.Lane, a tensor.Array) kernels.Tensor {
 	return t
 }
 
-func (x *Exchange) rank(node int) (int, error) {
-	if node < 0 || node >= len(x.config.Ranks) {
-		return 0, fmt.Errorf("exchange: node %d of %d", node, len(x.config.Ranks))
+func (x *Exchange) rank(node, microbatch int) (int, error) {
+	r := x.config.Rank(node, microbatch)
+	if r < 0 || r >= x.config.Group.World() {
+		return 0, fmt.Errorf("exchange: node %d of microbatch %d is on rank %d of %d", node, microbatch, r, x.config.Group.World())
 	}
-	return x.config.Ranks[node], nil
+	return r, nil
 }
 
 func (x *Exchange) header(k step.EdgeKey) tensor.Header {

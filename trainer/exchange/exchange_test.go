@@ -49,7 +49,7 @@ func newLane(t *testing.T) *model.Lane {
 
 func newExchange(t *testing.T, g Messenger, wire kernels.DType) *Exchange {
 	t.Helper()
-	x, err := New(Config{Group: g, Ranks: []int{0, 1}, Wire: wire, Timeout: time.Second})
+	x, err := New(Config{Group: g, Rank: func(node, _ int) int { return node }, Wire: wire, Timeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,9 +119,9 @@ func TestRecvRefuses(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	g := &loopback{}
 	for name, c := range map[string]Config{
-		"wire":    {Group: g, Ranks: []int{0}, Wire: kernels.I32, Timeout: 1},
-		"rank":    {Group: g, Ranks: []int{2}, Timeout: 1},
-		"timeout": {Group: g, Ranks: []int{0}},
+		"wire":    {Group: g, Rank: first, Wire: kernels.I32, Timeout: 1},
+		"ranks":   {Group: g, Timeout: 1},
+		"timeout": {Group: g, Rank: first},
 		"group":   {Timeout: 1},
 	} {
 		if _, err := New(c); err == nil {
@@ -129,3 +129,5 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 }
+
+func first(int, int) int { return 0 }

@@ -64,7 +64,11 @@ func runStep(ctx context.Context, name string, wire kernels.DType, local []bool,
 	if err := r.allocate(ctx); err != nil {
 		return outcome{}, err
 	}
-	return r.run(ctx, &step.Walk{Graph: s.graph, Local: local, Exchange: x, Wire: wire})
+	walk := &step.Walk{Graph: s.graph, Exchange: x, Wire: wire}
+	if local != nil {
+		walk.Local = func(node, _ int) bool { return local[node] }
+	}
+	return r.run(ctx, walk)
 }
 
 type runner struct {

@@ -83,11 +83,15 @@ func runRank(raw string) error {
 		return err
 	}
 	defer g.Close()
-	x, err := exchange.New(exchange.Config{Group: g, Ranks: p.Ranks, Wire: p.Wire, Timeout: timeout})
+	x, err := exchange.New(exchange.Config{Group: g, Rank: func(node, _ int) int { return p.Ranks[node] }, Wire: p.Wire, Timeout: timeout})
 	if err != nil {
 		return err
 	}
-	result, err := runStep(ctx, p.Scene, p.Wire, x.Local(), x)
+	local := make([]bool, len(p.Ranks))
+	for node := range local {
+		local[node] = x.Owns(node, 0)
+	}
+	result, err := runStep(ctx, p.Scene, p.Wire, local, x)
 	if err != nil {
 		g.Abort(err)
 		return fmt.Errorf("rank %d: %w", p.Rank, err)

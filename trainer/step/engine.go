@@ -2,16 +2,11 @@ package step
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"sync"
-	"sync/atomic"
 
-	"golang.org/x/sync/errgroup"
-
-	"ressa/collective/reduce"
 	"ressa/kernels"
 	"ressa/trainer/data"
 	"ressa/trainer/model"
@@ -26,12 +21,13 @@ var ErrNotFinite = errors.New("not finite")
 // Config is what a step needs to know of the job.
 type Config struct {
 	Graph     Graph
-	Layouts   []*model.Layout // by node: what it trains; vision before language
+	Layouts   []*model.Layout // by node: what it trains; vision before language; nil where the node is not held
 	Objective objective.Config
 	Optimiser optim.Config
 	Schedule  optim.Schedule
-	Wire      kernels.DType // F32 or BF16: what edges and partial sums are rounded to
+	Wire      kernels.DType // F32 or BF16: what edges and sums are rounded to
 	Lanes     int           // microbatches at the same time, at least 1
+	Peers     Peers         // the other workers; nil for an engine that holds every node
 }
 
 // Engine holds the trained state of all towers of one process and computes
@@ -40,10 +36,11 @@ type Engine struct {
 	config  Config
 	device  kernels.Device
 	walk    Walk
-	vectors []*optim.Vector // by node
+	vectors []*optim.Vector // by node; nil where the node is not held
 	lanes   []*lane
-	sums    kernels.Stream // additions along the tree, one at a time
-	grads   gradientStore
+	sums    kernels.Stream   // additions along the tree, one at a time
+	adding  sync.Mutex       // of what is enqueued to sums by several accumulators
+	grads   []*gradientStore // by node; nil where it trains nothing or is not held
 }
 
 // lane is the stream and memory of one microbatch at a time, seen by each node
@@ -76,6 +73,9 @@ func NewEngine(device kernels.Device, c Config) (*Engine, error) {
 		return nil, fmt.Errorf("step: %d layouts for %d nodes, %d lanes", len(c.Layouts), len(c.Graph.Nodes), c.Lanes)
 	}
 	e := &Engine{config: c, device: device, walk: Walk{Graph: c.Graph, Wire: c.Wire}}
+	if c.Peers != nil {
+		e.walk.Local, e.walk.Exchange = c.Peers.Owns, c.Peers
+	}
 	if err := e.open(); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
@@ -84,13 +84,24 @@ func NewEngine(device kernels.Device, c Config) (*Engine, error) {
 
 func (e *Engine) open() error {
 	for _, layout := range e.config.Layouts {
+		if layout == nil {
+			if e.config.Peers == nil {
+				return errors.New("step: a node without a layout, and no peers to hold it")
+			}
+			e.vectors, e.grads = append(e.vectors, nil), append(e.grads, nil)
+			continue
+		}
 		v, err := optim.NewVector(e.device, layout)
 		if err != nil {
 			return err
 		}
 		e.vectors = append(e.vectors, v)
+		var g *gradientStore
+		if layout.Len > 0 {
+			g = &gradientStore{device: e.device, length: layout.Len}
+		}
+		e.grads = append(e.grads, g)
 	}
-	e.grads = gradientStore{device: e.device, layouts: e.config.Layouts}
 	for range e.config.Lanes {
 		s, err := e.device.NewStream()
 		if err != nil {
@@ -98,7 +109,11 @@ func (e *Engine) open() error {
 		}
 		l := &lane{stream: s, pool: model.NewPool(e.device)}
 		for _, v := range e.vectors {
-			l.nodes = append(l.nodes, &model.Lane{Stream: s, Pool: l.pool, Values: v.Values})
+			var n *model.Lane
+			if v != nil {
+				n = &model.Lane{Stream: s, Pool: l.pool, Values: v.Values}
+			}
+			l.nodes = append(l.nodes, n)
 		}
 		e.lanes = append(e.lanes, l)
 	}
@@ -120,16 +135,21 @@ func (e *Engine) Close() error {
 		errs = append(errs, e.sums.Close())
 	}
 	for _, v := range e.vectors {
-		v.Free(e.device)
+		if v != nil {
+			v.Free(e.device)
+		}
 	}
-	e.grads.close()
+	for _, g := range e.grads {
+		g.close()
+	}
 	return errors.Join(errs...)
 }
 
-// Vector returns the trained state of a node.
+// Vector returns the trained state of a node; nil where it is not held.
 func (e *Engine) Vector(node int) *optim.Vector { return e.vectors[node] }
 
-// Lanes returns the lanes of a node, for work between steps such as evaluation.
+// Lanes returns the lanes of a node that is held, for work between steps such as
+// evaluation.
 func (e *Engine) Lanes(node int) []*model.Lane {
 	out := make([]*model.Lane, len(e.lanes))
 	for i, l := range e.lanes {
@@ -138,9 +158,9 @@ func (e *Engine) Lanes(node int) []*model.Lane {
 	return out
 }
 
-// Step computes step s, counted from 0, from its microbatches and applies it. On
-// an error, which counts steps from 1 as reports do, the trained state is
-// unchanged.
+// Step computes step s, counted from 0, from all its microbatches and applies it.
+// Of a microbatch that needs no vision tower here, only the text is read. On an
+// error, which counts steps from 1 as reports do, the trained state is unchanged.
 func (e *Engine) Step(ctx context.Context, s int, batches []*data.Batch) (Result, error) {
 	r := Result{Step: s, LR: e.config.Schedule.At(s)}
 	sequences := 0
@@ -152,30 +172,33 @@ func (e *Engine) Step(ctx context.Context, s int, batches []*data.Batch) (Result
 		return r, fmt.Errorf("step %d: no answer token in %d microbatches", s+1, len(batches))
 	}
 	scales := e.config.Objective.Scales(r.Tokens, sequences)
-	grads, losses, err := e.accumulate(ctx, s, batches, scales)
+	p, err := newPass(e, s, batches, scales)
 	if err != nil {
 		return r, fmt.Errorf("step %d: %w", s+1, err)
 	}
-	defer e.grads.put(grads)
-	r.Loss = scales.CE*losses.CE + scales.KL*losses.KL
-	r.CE, r.KL = losses.CE/float64(r.Tokens), losses.KL/float64(r.Tokens)
+	defer p.release()
+	if err := p.run(ctx); err != nil {
+		return r, fmt.Errorf("step %d: %w", s+1, err)
+	}
 	for _, l := range e.lanes {
 		r.PeakMemory = max(r.PeakMemory, l.pool.Peak())
 	}
-	sums := make([][]float64, len(e.vectors))
-	for i, v := range e.vectors {
-		if sums[i], err = v.SumSquares(ctx, e.sums, grads[i]); err != nil {
-			return r, fmt.Errorf("step %d: gradient norm: %w", s+1, err)
-		}
+	norms, losses, err := p.settle(ctx)
+	if err != nil {
+		return r, fmt.Errorf("step %d: %w", s+1, err)
 	}
-	r.GradNorm = optim.Norm(sums...)
+	r.Loss = scales.CE*losses.CE + scales.KL*losses.KL
+	r.CE, r.KL = losses.CE/float64(r.Tokens), losses.KL/float64(r.Tokens)
+	r.GradNorm = optim.Norm(norms...)
 	if math.IsNaN(r.Loss) || math.IsInf(r.Loss, 0) || math.IsNaN(r.GradNorm) || math.IsInf(r.GradNorm, 0) {
 		return r, fmt.Errorf("step %d: loss %v, gradient norm %v: %w", s+1, r.Loss, r.GradNorm, ErrNotFinite)
 	}
 	scale := e.config.Optimiser.ClipScale(r.GradNorm)
 	r.Clipped = scale < 1
 	for i, v := range e.vectors {
-		v.Update(e.sums, e.config.Optimiser, grads[i], r.LR, s, scale)
+		if v != nil && e.grads[i] != nil {
+			v.Update(e.sums, e.config.Optimiser, p.totals[i], r.LR, s, scale)
+		}
 	}
 	if err := e.sums.Synchronize(ctx); err != nil {
 		return r, fmt.Errorf("step %d: update: %w", s+1, err)
@@ -183,92 +206,21 @@ func (e *Engine) Step(ctx context.Context, s int, batches []*data.Batch) (Result
 	return r, nil
 }
 
-// leaf is what one microbatch adds to the step.
-type leaf struct {
-	grads  []kernels.Tensor // by node
-	losses *Losses
+// owns reports whether this engine computes a node for a microbatch.
+func (e *Engine) owns(node, microbatch int) bool {
+	return e.vectors[node] != nil && (e.config.Peers == nil || e.config.Peers.Owns(node, microbatch))
 }
 
-// accumulate runs the microbatches on the lanes and sums them along the tree.
-func (e *Engine) accumulate(ctx context.Context, s int, batches []*data.Batch, scales objective.Scales) ([]kernels.Tensor, Losses, error) {
-	acc, err := reduce.New(len(batches), e.addLeaves(ctx), func(l leaf) { e.grads.put(l.grads) })
-	if err != nil {
-		return nil, Losses{}, err
-	}
-	var next atomic.Int64
-	group, gctx := errgroup.WithContext(ctx)
-	for _, l := range e.lanes {
-		group.Go(func() error {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(batches) || gctx.Err() != nil {
-					return gctx.Err()
-				}
-				v, err := e.microbatch(gctx, l, &Microbatch{Step: s, Index: i, Batch: batches[i], Scales: scales})
-				if err != nil {
-					return fmt.Errorf("microbatch %d: %w", i, err)
-				}
-				if err := acc.Put(reduce.Leaf(i), v); err != nil {
-					return err
-				}
-			}
-		})
-	}
-	if err := group.Wait(); err != nil {
-		for _, p := range acc.Take() {
-			e.grads.put(p.Value.grads)
-		}
-		return nil, Losses{}, err
-	}
-	sum, ok := acc.Sum()
-	if !ok {
-		return nil, Losses{}, fmt.Errorf("sums of %d microbatches are incomplete: have %v", len(batches), acc.Held())
-	}
-	return sum.grads, *sum.losses, nil
-}
-
-func (e *Engine) microbatch(ctx context.Context, l *lane, mb *Microbatch) (leaf, error) {
-	grads, err := e.grads.get()
-	if err != nil {
-		return leaf{}, err
-	}
-	for i, n := range l.nodes {
-		n.Grads = grads[i]
-		if (mb.Batch.Images == 0 || mb.Batch.AnswerTokens == 0) && n.Grads.Len() > 0 {
-			// What only images reach, and a trained head without a loss, have no
-			// backward in this microbatch.
-			l.stream.Fill(n.Grads, 0)
-		}
-	}
-	losses, err := e.walk.Run(ctx, l.nodes, mb)
-	if err != nil {
-		e.grads.put(grads)
-		return leaf{}, err
-	}
-	return leaf{grads, &losses}, nil
-}
-
-// addLeaves returns the node of the reduction tree.
-func (e *Engine) addLeaves(ctx context.Context) func(dst, a, b leaf) error {
-	return func(dst, a, b leaf) error {
-		for i := range dst.grads {
-			e.sums.AddRounded(dst.grads[i], a.grads[i], b.grads[i], e.config.Wire)
-		}
-		*dst.losses = a.losses.Add(*b.losses)
-		return e.sums.Synchronize(ctx)
-	}
-}
-
-// gradientStore recycles gradient vectors, one per node and microbatch in
-// flight. The gaps between slots stay zero.
+// gradientStore recycles the gradient vectors of a node, one for each microbatch
+// in flight. The gaps between slots stay zero.
 type gradientStore struct {
-	device  kernels.Device
-	layouts []*model.Layout
-	mu      sync.Mutex
-	free    [][]kernels.Tensor
+	device kernels.Device
+	length int
+	mu     sync.Mutex
+	free   []kernels.Tensor
 }
 
-func (g *gradientStore) get() ([]kernels.Tensor, error) {
+func (g *gradientStore) get() (kernels.Tensor, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if n := len(g.free); n > 0 {
@@ -276,31 +228,28 @@ func (g *gradientStore) get() ([]kernels.Tensor, error) {
 		g.free = g.free[:n-1]
 		return t, nil
 	}
-	out := make([]kernels.Tensor, len(g.layouts))
-	for i, layout := range g.layouts {
-		b, err := g.device.Alloc(max(1, layout.Len) * kernels.F32.Size())
-		if err != nil {
-			for _, t := range out[:i] {
-				g.device.Free(t.Buffer)
-			}
-			return nil, fmt.Errorf("allocate a gradient of %d elements: %w", layout.Len, err)
-		}
-		out[i] = kernels.NewTensor(b, kernels.F32, 1, layout.Len)
+	b, err := g.device.Alloc(g.length * kernels.F32.Size())
+	if err != nil {
+		return kernels.Tensor{}, fmt.Errorf("allocate a gradient of %d elements: %w", g.length, err)
 	}
-	return out, nil
+	return kernels.NewTensor(b, kernels.F32, 1, g.length), nil
 }
 
-func (g *gradientStore) put(t []kernels.Tensor) {
+func (g *gradientStore) put(t kernels.Tensor) {
+	if g == nil || t.IsZero() {
+		return
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.free = append(g.free, t)
 }
 
 func (g *gradientStore) close() {
-	for _, list := range g.free {
-		for _, t := range list {
-			g.device.Free(t.Buffer)
-		}
+	if g == nil {
+		return
+	}
+	for _, t := range g.free {
+		g.device.Free(t.Buffer)
 	}
 	g.free = nil
 }
@@ -312,11 +261,7 @@ func ReadVector(ctx context.Context, s kernels.Stream, t kernels.Tensor) ([]floa
 	if err := s.Synchronize(ctx); err != nil {
 		return nil, err
 	}
-	out := make([]float32, t.Len())
-	for i := range out {
-		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-	}
-	return out, nil
+	return kernels.DecodeF32(raw), nil
 }
 
 // WriteVector copies v to a device vector F32 (1, len(v)).
@@ -324,10 +269,6 @@ func WriteVector(ctx context.Context, s kernels.Stream, t kernels.Tensor, v []fl
 	if t.Len() != len(v) {
 		return fmt.Errorf("vector has %d elements, want %d", len(v), t.Len())
 	}
-	raw := make([]byte, 4*len(v))
-	for i, x := range v {
-		binary.LittleEndian.PutUint32(raw[4*i:], math.Float32bits(x))
-	}
-	s.Upload(t, raw)
+	s.Upload(t, kernels.EncodeF32(v))
 	return s.Synchronize(ctx)
 }

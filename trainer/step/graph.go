@@ -53,15 +53,22 @@ func (a Losses) Add(b Losses) Losses { return Losses{a.CE + b.CE, a.KL + b.KL} }
 
 // Graph is the directed acyclic graph of a model's stages. Inputs[i] lists the
 // nodes whose edges node i reads, all less than i.
+//
+// Towers[i] names the tower of node i: an edge between two towers is a cut, where
+// the job's wire dtype rounds. Without it every edge is a cut.
 type Graph struct {
 	Nodes  []Node
 	Inputs [][]int
+	Towers []string
 }
+
+// cut reports whether the edge between two nodes is one between towers.
+func (g Graph) cut(from, to int) bool { return g.Towers == nil || g.Towers[from] != g.Towers[to] }
 
 // Check verifies that inputs come before their readers.
 func (g Graph) Check() error {
-	if len(g.Nodes) == 0 || len(g.Inputs) != len(g.Nodes) {
-		return fmt.Errorf("graph: %d nodes with %d lists of inputs", len(g.Nodes), len(g.Inputs))
+	if len(g.Nodes) == 0 || len(g.Inputs) != len(g.Nodes) || g.Towers != nil && len(g.Towers) != len(g.Nodes) {
+		return fmt.Errorf("graph: %d nodes with %d lists of inputs and %d towers", len(g.Nodes), len(g.Inputs), len(g.Towers))
 	}
 	for i, list := range g.Inputs {
 		for _, j := range list {
@@ -76,8 +83,9 @@ func (g Graph) Check() error {
 // EdgeKey names one crossing of an edge.
 type EdgeKey struct {
 	Step, Microbatch int
-	From, To         int  // nodes; a gradient goes from the reader to the stage it read
-	Gradient         bool //
+	From, To         int // nodes; a gradient goes from the reader to the stage it read
+	Gradient         bool
+	Exact            bool // within a tower: travels in F32 whatever the wire dtype
 }
 
 // Exchange moves edges between ranks. Both calls fail when the context ends.
@@ -91,13 +99,12 @@ type Exchange interface {
 
 // Walk runs microbatches through the part of a graph that one rank holds.
 type Walk struct {
-	Graph    Graph
-	Local    []bool        // nodes this rank holds; nil: all of them
+	Graph Graph
+	// Local reports whether this rank computes a node for a microbatch; nil: always.
+	Local    func(node, microbatch int) bool
 	Exchange Exchange      // nil when all are local
 	Wire     kernels.DType // what edges are rounded to: F32 or BF16
 }
-
-func (w *Walk) local(i int) bool { return w.Local == nil || w.Local[i] }
 
 // Run computes one microbatch: forward through all local nodes in order,
 // backward in reverse. lanes[i] is the lane of node i; all lanes of a call share
@@ -142,15 +149,19 @@ type owned struct {
 	edge model.Edge
 }
 
+func (r *passage) local(node int) bool {
+	return r.walk.Local == nil || r.walk.Local(node, r.mb.Index)
+}
+
 func (r *passage) forward(ctx context.Context) error {
 	g := r.walk.Graph
 	for i, node := range g.Nodes {
-		if !r.walk.local(i) {
+		if !r.local(i) {
 			continue
 		}
 		in := make([]model.Edge, len(g.Inputs[i]))
 		for n, from := range g.Inputs[i] {
-			if r.walk.local(from) {
+			if r.local(from) {
 				in[n] = r.outs[from]
 				continue
 			}
@@ -165,11 +176,13 @@ func (r *passage) forward(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s forward: %w", node.Name(), err)
 		}
-		r.round(r.lanes[i], out)
+		if r.crosses(i) {
+			r.round(r.lanes[i], out)
+		}
 		r.outs[i], r.kept[i] = out, kept
 		r.own(r.lanes[i], out)
 		for _, to := range r.readers(i) {
-			if !r.walk.local(to) {
+			if !r.local(to) {
 				if err := r.walk.Exchange.Send(ctx, r.lanes[i], r.key(i, to, false), out); err != nil {
 					return fmt.Errorf("send output of %s: %w", node.Name(), err)
 				}
@@ -187,12 +200,12 @@ func (r *passage) backward(ctx context.Context) error {
 		pending[i] = map[int]model.Edge{}
 	}
 	for i := len(g.Nodes) - 1; i >= 0; i-- {
-		if !r.walk.local(i) {
+		if !r.local(i) {
 			continue
 		}
 		l := r.lanes[i]
 		for _, to := range r.readers(i) {
-			if r.walk.local(to) {
+			if r.local(to) {
 				continue
 			}
 			e, err := r.walk.Exchange.Recv(ctx, l, r.key(to, i, true))
@@ -212,9 +225,11 @@ func (r *passage) backward(ctx context.Context) error {
 			return fmt.Errorf("%s backward: %d gradients for %d inputs", g.Nodes[i].Name(), len(din), len(g.Inputs[i]))
 		}
 		for n, from := range g.Inputs[i] {
-			r.round(l, din[n])
+			if g.cut(from, i) {
+				r.round(l, din[n])
+			}
 			r.own(l, din[n])
-			if r.walk.local(from) {
+			if r.local(from) {
 				pending[from][i] = din[n]
 			} else if err := r.walk.Exchange.Send(ctx, l, r.key(i, from, true), din[n]); err != nil {
 				return fmt.Errorf("send gradient to %s: %w", g.Nodes[from].Name(), err)
@@ -250,7 +265,7 @@ func (r *passage) sum(l *model.Lane, parts map[int]model.Edge, readers []int) mo
 
 func (r *passage) synchronize(ctx context.Context) error {
 	for i, l := range r.lanes {
-		if r.walk.local(i) {
+		if r.local(i) {
 			if err := l.Pool.Err(); err != nil {
 				return fmt.Errorf("%s: out of device memory: %w", r.walk.Graph.Nodes[i].Name(), err)
 			}
@@ -263,7 +278,12 @@ func (r *passage) synchronize(ctx context.Context) error {
 }
 
 func (r *passage) key(from, to int, gradient bool) EdgeKey {
-	return EdgeKey{Step: r.mb.Step, Microbatch: r.mb.Index, From: from, To: to, Gradient: gradient}
+	return EdgeKey{Step: r.mb.Step, Microbatch: r.mb.Index, From: from, To: to, Gradient: gradient, Exact: !r.walk.Graph.cut(from, to)}
+}
+
+// crosses reports whether a node's output is read by another tower.
+func (r *passage) crosses(i int) bool {
+	return slices.ContainsFunc(r.readers(i), func(to int) bool { return r.walk.Graph.cut(i, to) })
 }
 
 func (r *passage) readers(i int) []int {

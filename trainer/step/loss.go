@@ -1,9 +1,6 @@
 package step
 
 import (
-	"encoding/binary"
-	"math"
-
 	"ressa/kernels"
 	"ressa/trainer/data"
 	"ressa/trainer/model"
@@ -96,9 +93,10 @@ func (k *lossKept) release(l *model.Lane) {
 // sums adds the rows in ascending order in float64.
 func (k *lossKept) sums() Losses {
 	var s Losses
-	for i := 0; i+8 <= len(k.raw); i += 8 {
-		s.CE += float64(math.Float32frombits(binary.LittleEndian.Uint32(k.raw[i:])))
-		s.KL += float64(math.Float32frombits(binary.LittleEndian.Uint32(k.raw[i+4:])))
+	v := kernels.DecodeF32(k.raw)
+	for i := 0; i+1 < len(v); i += 2 {
+		s.CE += float64(v[i])
+		s.KL += float64(v[i+1])
 	}
 	return s
 }

@@ -30,7 +30,8 @@ type TowerNode struct {
 	Tower model.Tower
 	Flows []Flow // the student first
 	Loss  *Loss  // nil unless this is the last stage
-	// InputGradient says whether anything upstream is trained.
+	// InputGradient says whether anything upstream is trained; never of the first
+	// stage of a vision tower, which has no input.
 	InputGradient bool
 }
 
@@ -149,7 +150,7 @@ func (n *TowerNode) Backward(l *model.Lane, mb *Microbatch, k Kept, dout model.E
 // perInput hands the gradient to the one input a tower has; the vision tower
 // has none.
 func (n *TowerNode) perInput(e model.Edge) []model.Edge {
-	if n.Role == Vision {
+	if n.Role == Vision && !n.InputGradient {
 		return nil
 	}
 	return []model.Edge{e}
