@@ -1,12 +1,13 @@
 package api
 
 // Job is a job file: what to repair, how, and where the result goes. Field names
-// in YAML are those of the yaml tags; `ressa init` prints a commented example.
+// in YAML are those of the yaml tags, numbers lie in the intervals of the range
+// tags; `ressa init` prints a commented example.
 type Job struct {
 	// Name labels the job in lists and directories: letters, digits, - and _.
 	Name string `yaml:"name"`
 	// Seed drives initialisation, data order and sampling.
-	Seed     uint64   `yaml:"seed"`
+	Seed     uint64   `yaml:"seed" range:"[0,18446744073709551615]"`
 	Model    Model    `yaml:"model"`
 	Data     Data     `yaml:"data"`
 	Prune    Prune    `yaml:"prune"`
@@ -35,17 +36,17 @@ type Data struct {
 	// Template is "llava-1.5" or "terse": how turns become a prompt.
 	Template string `yaml:"template"`
 	// MaxLength bounds a sample in tokens, image tokens included.
-	MaxLength int `yaml:"max_length"`
+	MaxLength int `yaml:"max_length" range:"[2,1048576]"`
 }
 
 // Source is one data set.
 type Source struct {
 	// Format is "fashiongrid" (shipped with Ressa), "llava" or "parquet".
 	Format string `yaml:"format,omitempty"`
-	Path   string `yaml:"path,omitempty"`   // JSON or Parquet file; for fashiongrid an optional folder of idx files
-	Images string `yaml:"images,omitempty"` // image folder of a llava file
-	Split  string `yaml:"split,omitempty"`  // fashiongrid: train, validation or test
-	Limit  int    `yaml:"limit,omitempty"`  // examples at most; 0 is all
+	Path   string `yaml:"path,omitempty"`                         // JSON or Parquet file; for fashiongrid an optional folder of idx files
+	Images string `yaml:"images,omitempty"`                       // image folder of a llava file
+	Split  string `yaml:"split,omitempty"`                        // fashiongrid: train, validation or test
+	Limit  int    `yaml:"limit,omitempty" range:"[0,2147483647]"` // examples at most; 0 is all
 }
 
 // Given reports whether the source is named at all.
@@ -61,7 +62,7 @@ type Prune struct {
 	Vision   string `yaml:"vision,omitempty"`
 	Language string `yaml:"language,omitempty"`
 	// CalibrationSamples are taken from the training data.
-	CalibrationSamples int `yaml:"calibration_samples"`
+	CalibrationSamples int `yaml:"calibration_samples" range:"[1,1048576]"`
 	// Masks is a folder written by `ressa prune`, whose masks are used as they are.
 	Masks string `yaml:"masks,omitempty"`
 }
@@ -88,58 +89,58 @@ const Dense = "dense"
 type Adapter struct {
 	// Method is "sparselora", "lora-remask", "masked" or "full".
 	Method string  `yaml:"method"`
-	Rank   int     `yaml:"rank"`
-	Alpha  float64 `yaml:"alpha"`
+	Rank   int     `yaml:"rank" range:"[1,65536]"`
+	Alpha  float64 `yaml:"alpha" range:"(0,1000000]"`
 	// VisionRank overrides Rank in the vision tower; 0 does not.
-	VisionRank int `yaml:"vision_rank,omitempty"`
+	VisionRank int `yaml:"vision_rank,omitempty" range:"[0,65536]"`
 	// Projector trains the projector with plain LoRA.
 	Projector bool `yaml:"projector"`
 }
 
 // Train says how long and how fast.
 type Train struct {
-	Steps int `yaml:"steps"`
+	Steps int `yaml:"steps" range:"[0,2147483647]"`
 	// Batch is the number of samples of a step, Microbatches the units it is cut
 	// into. Neither depends on the number of nodes.
-	Batch        int     `yaml:"batch"`
-	Microbatches int     `yaml:"microbatches"`
-	LR           float64 `yaml:"learning_rate"`
+	Batch        int     `yaml:"batch" range:"[1,1048576]"`
+	Microbatches int     `yaml:"microbatches" range:"[1,1048576]"`
+	LR           float64 `yaml:"learning_rate" range:"(0,1000000]"`
 	Schedule     string  `yaml:"schedule"`
-	Warmup       int     `yaml:"warmup"`
-	Floor        float64 `yaml:"floor"`
-	Beta1        float64 `yaml:"beta1"`
-	Beta2        float64 `yaml:"beta2"`
-	Eps          float64 `yaml:"eps"`
-	WeightDecay  float64 `yaml:"weight_decay"`
-	ClipNorm     float64 `yaml:"clip_norm"`
+	Warmup       int     `yaml:"warmup" range:"[0,2147483647]"`
+	Floor        float64 `yaml:"floor" range:"[0,1]"`
+	Beta1        float64 `yaml:"beta1" range:"[0,0.99999]"`
+	Beta2        float64 `yaml:"beta2" range:"[0,0.9999999]"`
+	Eps          float64 `yaml:"eps" range:"[1e-30,1]"`
+	WeightDecay  float64 `yaml:"weight_decay" range:"[0,100]"`
+	ClipNorm     float64 `yaml:"clip_norm" range:"[0,1000000000]"`
 	// Wire is what gradients and activations are rounded to between ranks: fp32 or bf16.
 	Wire string `yaml:"wire"`
 	// CheckpointEvery is in steps; 0 writes one at the end only.
-	CheckpointEvery int `yaml:"checkpoint_every"`
-	Keep            int `yaml:"keep_checkpoints"`
+	CheckpointEvery int `yaml:"checkpoint_every" range:"[0,2147483647]"`
+	Keep            int `yaml:"keep_checkpoints" range:"[1,1048576]"`
 	// ValidateEvery is in steps; 0 does not validate.
-	ValidateEvery int `yaml:"validate_every"`
+	ValidateEvery int `yaml:"validate_every" range:"[0,2147483647]"`
 	// Patience ends training after so many validations without a better score; 0 does not.
-	Patience int `yaml:"patience"`
+	Patience int `yaml:"patience" range:"[0,2147483647]"`
 	// Numerics is "strict" (one numeric kind, same bits) or "relaxed".
 	Numerics string `yaml:"numerics"`
 }
 
 // Distill is the objective.
 type Distill struct {
-	Lambda      float64            `yaml:"lambda"`
-	Temperature float64            `yaml:"temperature"`
+	Lambda      float64            `yaml:"lambda" range:"[0,1]"`
+	Temperature float64            `yaml:"temperature" range:"[0.001,1000]"`
 	KLReduction string             `yaml:"kl_reduction"`
-	Teachers    map[string]float64 `yaml:"teachers"`
+	Teachers    map[string]float64 `yaml:"teachers" range:"(0,1000000]"`
 }
 
 // Evaluate says how models are scored.
 type Evaluate struct {
-	Questions       int  `yaml:"questions"`            // of the test split; 0 is all
-	Batch           int  `yaml:"batch"`                //
-	MaxNewTokens    int  `yaml:"max_new_tokens"`       //
-	Blind           bool `yaml:"blind"`                // also score with the image zeroed
-	ValidationLimit int  `yaml:"validation_questions"` //
+	Questions       int  `yaml:"questions" range:"[0,2147483647]"`            // of the test split; 0 is all
+	Batch           int  `yaml:"batch" range:"[1,65536]"`                     //
+	MaxNewTokens    int  `yaml:"max_new_tokens" range:"[1,65536]"`            //
+	Blind           bool `yaml:"blind"`                                       // also score with the image zeroed
+	ValidationLimit int  `yaml:"validation_questions" range:"[0,2147483647]"` //
 }
 
 // Export says what is written.

@@ -81,8 +81,27 @@ func (a *App) initCommand() *cobra.Command {
 }
 
 // readJob reads a job file, or standard input for "-". A relative path in the
-// file means relative to the working directory.
+// file means relative to the working directory. It does not wait for a pipe or a
+// terminal longer than its context lasts.
 func readJob(cmd *cobra.Command, path string) (api.Job, error) {
+	type read struct {
+		job api.Job
+		err error
+	}
+	done := make(chan read, 1)
+	go func() { // ends with the process where nothing more is ever written
+		j, err := openJob(cmd, path)
+		done <- read{j, err}
+	}()
+	select {
+	case r := <-done:
+		return r.job, r.err
+	case <-cmd.Context().Done():
+		return api.Job{}, cmd.Context().Err()
+	}
+}
+
+func openJob(cmd *cobra.Command, path string) (api.Job, error) {
 	if path == "-" {
 		return api.ParseJob("standard input", cmd.InOrStdin())
 	}
@@ -136,8 +155,8 @@ func (f *RunFlags) Local(cmd *cobra.Command) (LocalOptions, View, error) {
 	if f.Output == YAML {
 		return LocalOptions{}, nil, api.Invalid(fmt.Errorf("-o: found yaml, want table or json"))
 	}
-	if f.Threads < 0 {
-		return LocalOptions{}, nil, api.Invalid(fmt.Errorf("--threads: found %d, want 0 or more", f.Threads))
+	if err := api.CheckThreads(f.Threads); err != nil {
+		return LocalOptions{}, nil, err
 	}
 	level := slog.LevelWarn
 	if f.Verbose {
@@ -157,7 +176,7 @@ func isTerminal(w io.Writer) bool {
 // Follow runs a job under its view and words what to do after an interruption.
 func Follow(cmd *cobra.Command, o LocalOptions, view View, run func(context.Context) (api.Result, error)) error {
 	_, err := run(cmd.Context())
-	view.Close()
+	view.Close(err)
 	if api.ExitCode(err) == api.ExitCancelled {
 		fmt.Fprintf(cmd.ErrOrStderr(), "interrupted; go on with: ressa resume %s\n", o.Dir)
 	}

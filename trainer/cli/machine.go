@@ -36,10 +36,7 @@ func (m *machine) check() error {
 	if m.form != "table" && m.form != "json" {
 		return api.Invalid(fmt.Errorf("-o: found %q, want table or json", m.form))
 	}
-	if m.threads < 0 {
-		return api.Invalid(fmt.Errorf("--threads: found %d, want 0 or more", m.threads))
-	}
-	return nil
+	return api.CheckThreads(m.threads)
 }
 
 func (m *machine) log(cmd *cobra.Command) *slog.Logger {

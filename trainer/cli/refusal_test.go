@@ -264,7 +264,7 @@ func TestFlagsAreRefused(t *testing.T) {
 	for want, args := range map[string]string{
 		"--output: missing":              "prune demo",
 		`--pattern: found "half"`:        "prune demo --output OUT --pattern half",
-		"pattern of the vision tower":    "prune demo --output OUT --vision 4:2",
+		"--vision: found \"4:2\"":        "prune demo --output OUT --vision 4:2",
 		`--method: found "none"`:         "prune demo --output OUT --method none",
 		"--calibration-samples: found 0": "prune demo --output OUT --calibration-samples 0",
 		"--images: found":                "prune demo --output OUT --format parquet --data x --images y",
@@ -386,7 +386,7 @@ func TestFoldersAreRefused(t *testing.T) {
 func TestNotFiniteNamesTheStep(t *testing.T) {
 	s := newScenario(t)
 	for name, job := range map[string]string{
-		"learning rate": s.job("learning_rate: 0.02", "learning_rate: 1.0e+30"),
+		"learning rate": s.job("learning_rate: 0.02", "learning_rate: 1000000"),
 		"weight": func() string {
 			dir := s.copyModel()
 			s.edit(filepath.Join(dir, "model.safetensors"), func(b []byte) []byte {
