@@ -21,6 +21,8 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal ends the work in good order, a second one the process.
+	context.AfterFunc(ctx, stop)
 	err := root().ExecuteContext(ctx)
 	stop()
 	if err != nil {

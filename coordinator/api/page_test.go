@@ -13,8 +13,9 @@ const page = "../../docs/job-file.md"
 
 // leaf is a key of the job file that has no keys below it.
 type leaf struct {
-	key   string
-	value reflect.Value
+	key    string
+	value  reflect.Value
+	limits string // its range tag
 }
 
 func leaves(prefix string, v reflect.Value) []leaf {
@@ -25,7 +26,7 @@ func leaves(prefix string, v reflect.Value) []leaf {
 		if f := v.Field(i); f.Kind() == reflect.Struct {
 			out = append(out, leaves(key, f)...)
 		} else {
-			out = append(out, leaf{key, f})
+			out = append(out, leaf{key, f, v.Type().Field(i).Tag.Get(rangeTag)})
 		}
 	}
 	return out
@@ -66,6 +67,9 @@ func TestPageHasEveryKey(t *testing.T) {
 		if len(cells) != 4 {
 			t.Errorf("%s: the row of %s has %d cells, want key, type, default and meaning", page, l.key, len(cells))
 			continue
+		}
+		if i := parseInterval(l.limits); l.limits != "" && !strings.Contains(cells[1], i.hi) && !strings.Contains(cells[1], "`train.") {
+			t.Errorf("%s: the range of %s is %q, want its end %s", page, l.key, cells[1], i.hi)
 		}
 		if l.value.IsZero() && l.value.Kind() != reflect.Int && l.value.Kind() != reflect.Float64 {
 			continue // the default is a word: required, none, any, or another key

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,8 +94,12 @@ func TestBadInputExitsWithTwo(t *testing.T) {
 		"flag":          {nil, []string{"repair", "-", "--stepz"}, "stepz"},
 		"form":          {nil, []string{"repair", "-", "-o", "xml"}, "want table, json or yaml"},
 		"yaml events":   {nil, []string{"repair", "-", "-o", "yaml"}, "want table or json"},
-		"threads":       {nil, []string{"repair", "-", "--threads", "-1"}, "--threads"},
+		"threads":       {nil, []string{"repair", "-", "--threads", "-1"}, "--threads: found -1, want 0 (all processors) to 1024"},
+		"many threads":  {nil, []string{"repair", "-", "--threads", "100000000"}, "--threads: found 100000000, want 0 (all processors) to 1024"},
+		"all the time":  {map[string]string{"RESSA_THREADS": "1025"}, []string{"resume", "x"}, "--threads: found 1025"},
 		"variable":      {map[string]string{"RESSA_THREADS": "many"}, []string{"repair", "-"}, "RESSA_THREADS"},
+		"endless":       {map[string]string{"RESSA_CONFIG": "/dev/zero"}, []string{"repair", "-"}, "configuration /dev/zero: found more than 32768 bytes"},
+		"endless job":   {nil, []string{"repair", "/dev/zero"}, "/dev/zero: found more than 32768 bytes"},
 		"configuration": {map[string]string{"RESSA_CONFIG": missing}, []string{"repair", "-"}, "configuration"},
 		"job":           {nil, []string{"validate", missing}, "job file"},
 	} {
@@ -161,7 +166,7 @@ func TestPlainView(t *testing.T) {
 	for _, e := range events() {
 		v.Event(e)
 	}
-	v.Close()
+	v.Close(nil)
 	for _, want := range []string{"▸ prune: wanda 2:4", "dense      80.00 %", "step 2/2  loss 0.5000", "200 tok/s", "a note"} {
 		if !strings.Contains(diagnostics.String(), want) {
 			t.Errorf("no %q in %q", want, diagnostics.String())
@@ -174,13 +179,56 @@ func TestPlainView(t *testing.T) {
 	}
 }
 
+// A job that was refused leaves its error to be printed and says nothing else;
+// one that failed later says how long it took.
+func TestViewsOfARefusedJob(t *testing.T) {
+	failed := &api.Result{Event: "result", Job: "demo", State: api.Failed}
+	for _, live := range []bool{false, true} {
+		for _, c := range []struct {
+			err    error
+			events []api.Event
+			want   string
+			says   string // on diagnostics, of the plain view
+		}{
+			{api.Invalid(errors.New("x")), nil, "", ""},
+			{errors.New("x"), []api.Event{{Event: "phase", Phase: "train"}}, "demo failed after 0.0 s\n", "▸ prepare\n▸ train\n"},
+			{context.Canceled, nil, "demo failed after 0.0 s\n", "▸ prepare\n"},
+		} {
+			var out, diagnostics bytes.Buffer
+			v := NewView(Table, &out, &diagnostics, live)
+			for _, e := range append([]api.Event{{Event: "phase", Phase: "prepare"}}, append(c.events, api.Event{Event: "result", Result: failed})...) {
+				v.Event(e)
+			}
+			v.Close(c.err)
+			if out.String() != c.want || !live && diagnostics.String() != c.says {
+				t.Errorf("live %v, %v: printed %q and %q, want %q and %q", live, c.err, out.String(), diagnostics.String(), c.want, c.says)
+			}
+		}
+	}
+}
+
+// A reader of standard input that never ends does not outlast its context.
+func TestReadingAJobIsInterrupted(t *testing.T) {
+	in, out := io.Pipe()
+	defer out.Close()
+	app := &App{Launcher: &recorder{}, Environment: Environment{Lookup: func(string) (string, bool) { return "", false }}}
+	root := app.Root(app.Commands()...)
+	root.SetIn(in)
+	root.SetArgs([]string{"repair", "-"})
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := root.ExecuteContext(ctx); api.ExitCode(err) != api.ExitCancelled {
+		t.Errorf("exit %d: %v", api.ExitCode(err), err)
+	}
+}
+
 func TestLiveViewKeepsEveryLine(t *testing.T) {
 	var out, terminal bytes.Buffer
 	v := NewView(Table, &out, &terminal, true)
 	for _, e := range events() {
 		v.Event(e)
 	}
-	v.Close()
+	v.Close(nil)
 	for _, want := range []string{"▸ prune: wanda 2:4", "dense      80.00 %", "a note"} {
 		if !strings.Contains(terminal.String(), want) {
 			t.Errorf("no %q in %q", want, terminal.String())

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -40,26 +39,25 @@ func (e Environment) Settle(cmd *cobra.Command) error {
 	if err != nil {
 		return api.Invalid(err)
 	}
-	var errs []error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if f.Changed || f.Name == "help" {
+		if f.Changed || f.Name == "help" || err != nil {
 			return
 		}
 		variable := "RESSA_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		if v, ok := e.Lookup(variable); ok {
-			if err := cmd.Flags().Set(f.Name, v); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", variable, err))
+			if wrong := cmd.Flags().Set(f.Name, v); wrong != nil {
+				err = fmt.Errorf("%s: %w", variable, wrong)
 			}
 		} else if v, ok := file[f.Name]; ok {
-			if err := cmd.Flags().Set(f.Name, fmt.Sprint(v)); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %s: %w", path, f.Name, err))
+			if wrong := cmd.Flags().Set(f.Name, v); wrong != nil {
+				err = fmt.Errorf("%s: %s: %w", path, f.Name, wrong)
 			}
 		}
 	})
-	return api.Invalid(errors.Join(errs...))
+	return api.Invalid(err)
 }
 
-func (e Environment) configFile() (map[string]any, string, error) {
+func (e Environment) configFile() (settings map[string]string, path string, err error) {
 	path, named := e.Lookup("RESSA_CONFIG")
 	if !named {
 		if e.ConfigDir == "" {
@@ -67,19 +65,19 @@ func (e Environment) configFile() (map[string]any, string, error) {
 		}
 		path = filepath.Join(e.ConfigDir, "ressa", "config.yaml")
 	}
-	raw, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) && !named {
 		return nil, "", nil
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("read configuration: %w", err)
 	}
-	out := map[string]any{}
-	if err := yaml.Unmarshal(raw, &out); err != nil {
-		text, _, _ := strings.Cut(err.Error(), "\n")
-		return nil, "", fmt.Errorf("configuration %s: %s", path, text)
+	defer f.Close()
+	settings, err = api.Flat(f)
+	if err != nil {
+		return nil, "", fmt.Errorf("configuration %s: %w", path, err)
 	}
-	return out, path, nil
+	return settings, path, nil
 }
 
 // Output is the value of -o.

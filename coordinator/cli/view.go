@@ -13,11 +13,17 @@ import (
 	"ressa/coordinator/api"
 )
 
-// View follows a job. Event is called from one goroutine at a time; Close ends it.
+// View follows a job. Event is called from one goroutine at a time; Close ends it
+// with the error that the job ended with. A job that was refused is nothing to
+// follow: its error says everything, and what a reader of lines would see of it
+// is left out.
 type View interface {
 	Event(api.Event)
-	Close()
+	Close(err error)
 }
+
+// refused reports whether a job ended before it began.
+func refused(err error) bool { return api.ExitCode(err) == api.ExitInvalid }
 
 // NewView returns the view for an output form: JSON lines on out, or progress on
 // diagnostics and the closing table on out. live says whether diagnostics is a
@@ -45,21 +51,30 @@ func (v *jsonView) Event(e api.Event) {
 	_ = v.enc.Encode(e)
 }
 
-func (v *jsonView) Close() {}
+func (v *jsonView) Close(error) {}
 
 // plainView writes lines, for logs and pipes.
 type plainView struct {
 	out, diagnostics io.Writer
 	last             time.Time
+	first            string // the line of the first phase, until something follows it
+	result           *api.Result
 }
 
 // plainEvery is how often a line about steps is worth reading.
 const plainEvery = 5 * time.Second
 
 func (v *plainView) Event(e api.Event) {
+	if e.Result != nil {
+		v.result = e.Result
+		return
+	}
+	if e.Event == "phase" && e.Phase == "prepare" {
+		v.first = phaseLine(e)
+		return
+	}
+	v.begin()
 	switch {
-	case e.Result != nil:
-		closing(v.out, *e.Result)
 	case e.Step != nil:
 		if e.Step.Step == e.Step.Steps || time.Since(v.last) > plainEvery {
 			v.last = time.Now()
@@ -74,7 +89,23 @@ func (v *plainView) Event(e api.Event) {
 	}
 }
 
-func (v *plainView) Close() {}
+// begin writes the line of the first phase: the job was not refused in it.
+func (v *plainView) begin() {
+	if v.first != "" {
+		fmt.Fprintln(v.diagnostics, v.first)
+		v.first = ""
+	}
+}
+
+func (v *plainView) Close(err error) {
+	if refused(err) {
+		return
+	}
+	v.begin()
+	if v.result != nil {
+		closing(v.out, *v.result)
+	}
+}
 
 // liveView keeps one bar at the bottom of a terminal and lines above it.
 type liveView struct {
@@ -84,6 +115,7 @@ type liveView struct {
 	bar      *mpb.Bar
 	suffix   atomic.Pointer[string] // read by the bar's own goroutine
 	title    string
+	result   *api.Result
 	started  time.Time
 	seen     int
 }
@@ -95,8 +127,8 @@ func newLiveView(out, diagnostics io.Writer) *liveView {
 func (v *liveView) Event(e api.Event) {
 	switch {
 	case e.Result != nil:
-		v.Close()
-		closing(v.out, *e.Result)
+		v.drop()
+		v.result = e.Result
 	case e.Event == "phase":
 		v.drop()
 		v.say(phaseLine(e))
@@ -153,7 +185,12 @@ func (v *liveView) drop() {
 	}
 }
 
-func (v *liveView) Close() { v.drop() }
+func (v *liveView) Close(err error) {
+	v.drop()
+	if v.result != nil && !refused(err) {
+		closing(v.out, *v.result)
+	}
+}
 
 func phaseLine(e api.Event) string {
 	line := "▸ " + e.Phase

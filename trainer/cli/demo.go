@@ -49,7 +49,7 @@ func DemoCommand(register func(*cobra.Command), run Run) *cobra.Command {
 			}
 			j.Prune.Pattern, j.Prune.Method, j.Adapter.Method, j.Seed = pattern, method, adapter, seed
 			if err := j.Validate(); err != nil {
-				return api.Invalid(err)
+				return api.Invalid(flagError{err})
 			}
 			return run(cmd, j, dir, true)
 		},

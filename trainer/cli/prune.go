@@ -51,6 +51,9 @@ func PruneCommand() *cobra.Command {
 			}
 			var run func(job.Machine) (job.Sparse, error)
 			if arrives {
+				if err := j.Prune.Validate(); err != nil {
+					return api.Invalid(flagError{err})
+				}
 				p := api.Prune{Vision: j.Prune.Vision, Language: j.Prune.Language}
 				if cmd.Flags().Changed("pattern") {
 					p.Pattern = j.Prune.Pattern
