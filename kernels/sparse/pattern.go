@@ -10,14 +10,17 @@ import (
 const maxGroup = 64
 
 // Pattern is how sparse a mask must be. With M > 0 it is n:m: of every M
-// consecutive inputs of a row, starting at column 0, at most N are kept. With
+// consecutive inputs of a row, starting at column 0, at most N are kept; M
+// divides the inputs, as what computes with packed groups wants it (see Fits). With
 // M = 0 it is unstructured: the share Ratio is dropped, wherever it lies.
 type Pattern struct {
 	Ratio float64 // dropped share, 0 ≤ Ratio < 1; unstructured only
 	N, M  int     // 1 ≤ N < M ≤ 64, or both 0
 }
 
-// ParsePattern reads "unstructured:RATIO" or "N:M".
+// ParsePattern reads "unstructured:RATIO" or "N:M" in the one spelling that each
+// has: a ratio is 0 or a decimal fraction 0.…, N and M are integers without sign
+// and leading zeros.
 func ParsePattern(s string) (Pattern, error) {
 	head, tail, ok := strings.Cut(s, ":")
 	if !ok {
@@ -25,21 +28,23 @@ func ParsePattern(s string) (Pattern, error) {
 	}
 	if head == "unstructured" {
 		ratio, err := strconv.ParseFloat(tail, 64)
-		if err != nil || !(ratio >= 0 && ratio < 1) {
-			return Pattern{}, fmt.Errorf("pattern %q: ratio is %q, want a number from 0 to less than 1", s, tail)
+		if fraction, after := strings.CutPrefix(tail, "0."); err != nil || !(ratio >= 0 && ratio < 1) || tail != "0" && !(after && digits(fraction)) {
+			return Pattern{}, fmt.Errorf("pattern %q: ratio is %q, want a decimal fraction from 0 to less than 1", s, tail)
 		}
-		return Pattern{Ratio: ratio + 0}, nil // −0 becomes 0
+		return Pattern{Ratio: ratio}, nil
 	}
 	n, errN := strconv.Atoi(head)
 	m, errM := strconv.Atoi(tail)
-	if errN != nil || errM != nil {
-		return Pattern{}, fmt.Errorf("pattern %q, want unstructured:RATIO or N:M", s)
-	}
 	p := Pattern{N: n, M: m}
-	if m == 0 || p.Validate() != nil {
-		return Pattern{}, fmt.Errorf("pattern %q, want 1 ≤ N < M ≤ %d in N:M", s, maxGroup)
+	if errN != nil || errM != nil || m == 0 || p.String() != s || p.Validate() != nil {
+		return Pattern{}, fmt.Errorf("pattern %q, want N:M with plain integers 1 ≤ N < M ≤ %d", s, maxGroup)
 	}
 	return p, nil
+}
+
+// digits reports whether s is digits and nothing else.
+func digits(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
 // Validate returns an error when the fields are out of range.
@@ -65,10 +70,10 @@ func (p Pattern) String() string {
 	if p.Structured() {
 		return fmt.Sprintf("%d:%d", p.N, p.M)
 	}
-	return "unstructured:" + strconv.FormatFloat(p.Ratio, 'g', -1, 64)
+	return "unstructured:" + strconv.FormatFloat(p.Ratio, 'f', -1, 64)
 }
 
-// Sparsity returns the share that the pattern drops, leaving tails aside.
+// Sparsity returns the share that the pattern drops.
 func (p Pattern) Sparsity() float64 {
 	if p.Structured() {
 		return float64(p.M-p.N) / float64(p.M)
@@ -77,8 +82,7 @@ func (p Pattern) Sparsity() float64 {
 }
 
 // Drop returns how many of n weights that are compared with each other are
-// dropped: for n:m those of one group, the last group of a row being possibly
-// shorter; else those of a row or of a whole matrix.
+// dropped: for n:m those of one group, else those of a row or of a whole matrix.
 func (p Pattern) Drop(n int) int {
 	if p.Structured() {
 		return max(0, n-p.N)
@@ -86,14 +90,26 @@ func (p Pattern) Drop(n int) int {
 	return int(float64(n) * p.Ratio)
 }
 
-// Check returns an error when m does not fulfil p. For n:m it names the first
-// group that keeps too many. An unstructured mask must drop at least what is
+// Fits returns an error when rows of that many inputs cannot be cut into the
+// groups of p.
+func (p Pattern) Fits(cols int) error {
+	if p.Structured() && cols%p.M != 0 {
+		return fmt.Errorf("pattern %v: width %d, want a multiple of %d", p, cols, p.M)
+	}
+	return nil
+}
+
+// Check returns an error when m does not fulfil p or has a width that p does not
+// fit. For n:m it names the first group that keeps too many. An unstructured mask must drop at least what is
 // dropped when each row is pruned on its own; which weights is free.
 func (p Pattern) Check(m Mask) error {
 	if err := p.Validate(); err != nil {
 		return err
 	}
 	if err := m.Validate(); err != nil {
+		return err
+	}
+	if err := p.Fits(m.Cols); err != nil {
 		return err
 	}
 	if !p.Structured() {
@@ -105,14 +121,14 @@ func (p Pattern) Check(m Mask) error {
 	}
 	for r := range m.Rows {
 		for lo := 0; lo < m.Cols; lo += p.M {
-			kept, hi := 0, min(lo+p.M, m.Cols)
-			for c := lo; c < hi; c++ {
+			kept := 0
+			for c := lo; c < lo+p.M; c++ {
 				if m.Get(r, c) {
 					kept++
 				}
 			}
 			if kept > p.N {
-				return fmt.Errorf("pattern %v: row %d keeps %d weights in columns %d to %d, want at most %d", p, r, kept, lo, hi-1, p.N)
+				return fmt.Errorf("pattern %v: row %d keeps %d weights in columns %d to %d, want at most %d", p, r, kept, lo, lo+p.M-1, p.N)
 			}
 		}
 	}

@@ -8,14 +8,16 @@ import (
 )
 
 func TestParsePattern(t *testing.T) {
-	for _, s := range []string{"unstructured:0.5", "unstructured:0", "unstructured:0.75", "2:4", "4:8", "1:2", "63:64"} {
+	for _, s := range []string{"unstructured:0.5", "unstructured:0", "unstructured:0.75", "unstructured:0.00001", "2:4", "4:8", "1:2", "63:64"} {
 		p, err := sparse.ParsePattern(s)
 		if err != nil || p.String() != s {
 			t.Errorf("ParsePattern(%q) gave %v, %v", s, p, err)
 		}
 	}
 	for _, s := range []string{"", "half", "unstructured", "unstructured:", "unstructured:1", "unstructured:-0.1", "unstructured:NaN",
-		"unstructured:1e400", "0:4", "4:4", "5:4", "-1:4", "2:65", "2:0", "0:0", "2:4:8", "2.0:4", "2:", ":4", "a:b"} {
+		"unstructured:1e400", "0:4", "4:4", "5:4", "-1:4", "2:65", "2:0", "0:0", "2:4:8", "2.0:4", "2:", ":4", "a:b",
+		"+2:04", "0x2:4", "02:4", " 2:4", "2:4 ", "2_0:40", "٢:٤", "999999999999999999999:4", "unstructured:+0.5", "unstructured:-0", "unstructured:.5", "unstructured:0.",
+		"unstructured:00.5", "unstructured:5e-1", "unstructured:0x1p-1", "unstructured:0.99999999999999999999", "unstructured:Inf", "unstructured:0.5 "} {
 		if p, err := sparse.ParsePattern(s); err == nil || !strings.Contains(err.Error(), "want") {
 			t.Errorf("ParsePattern(%q) gave %v, %v; want an error", s, p, err)
 		}
@@ -27,7 +29,7 @@ func TestDrop(t *testing.T) {
 		pattern string
 		n, want int
 	}{
-		{"2:4", 4, 2}, {"2:4", 3, 1}, {"2:4", 2, 0}, {"2:4", 1, 0}, {"4:8", 7, 3},
+		{"2:4", 4, 2}, {"4:8", 8, 4}, {"1:64", 64, 63},
 		{"unstructured:0.5", 7, 3}, {"unstructured:0.7", 10, 7}, {"unstructured:0", 9, 0},
 	} {
 		p, err := sparse.ParsePattern(c.pattern)
@@ -42,18 +44,24 @@ func TestDrop(t *testing.T) {
 
 func TestCheckGroups(t *testing.T) {
 	p := sparse.Pattern{N: 2, M: 4}
-	m := sparse.New(2, 11) // the last group has three columns
-	for _, c := range []int{0, 3, 4, 5, 9, 10} {
+	m := sparse.New(2, 12)
+	for _, c := range []int{0, 3, 4, 5, 9, 11} {
 		m.Set(0, c, true)
 		m.Set(1, c, true)
 	}
 	if err := p.Check(m); err != nil {
 		t.Fatal(err)
 	}
-	tail := m.Clone()
-	tail.Set(1, 8, true)
-	if err := p.Check(tail); err == nil || !strings.Contains(err.Error(), "row 1 keeps 3 weights in columns 8 to 10") {
-		t.Errorf("a tail group of 3 gave %v", err)
+	last := m.Clone()
+	last.Set(1, 8, true)
+	if err := p.Check(last); err == nil || !strings.Contains(err.Error(), "row 1 keeps 3 weights in columns 8 to 11") {
+		t.Errorf("a last group of 3 gave %v", err)
+	}
+	if err := p.Check(sparse.New(2, 11)); err == nil || !strings.Contains(err.Error(), "pattern 2:4: width 11, want a multiple of 4") {
+		t.Errorf("a width of 11 gave %v", err)
+	}
+	if err := (sparse.Pattern{Ratio: 0.5}).Fits(11); err != nil {
+		t.Error(err)
 	}
 	m.Set(0, 6, true)
 	if err := p.Check(m); err == nil || !strings.Contains(err.Error(), "row 0 keeps 3 weights in columns 4 to 7") {
@@ -77,7 +85,7 @@ func TestCheckUnstructured(t *testing.T) {
 }
 
 func FuzzParsePattern(f *testing.F) {
-	for _, s := range []string{"2:4", "unstructured:0.5", "unstructured:-0", "64:64", "unstructured:0x1p-3"} {
+	for _, s := range []string{"2:4", "unstructured:0.5", "unstructured:-0", "64:64", "unstructured:0x1p-3", "+2:04", "unstructured:0.00001"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -87,6 +95,9 @@ func FuzzParsePattern(f *testing.F) {
 		}
 		if err := p.Validate(); err != nil {
 			t.Fatalf("%q gave an invalid pattern: %v", s, err)
+		}
+		if p.Structured() && p.String() != s {
+			t.Fatalf("%q is read as %v", s, p)
 		}
 		if again, err := sparse.ParsePattern(p.String()); err != nil || again != p {
 			t.Fatalf("%q prints as %q, which reads as %v, %v", s, p, again, err)

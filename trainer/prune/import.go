@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"ressa/kernels/sparse"
 	"ressa/trainer/model"
@@ -69,10 +70,15 @@ type Imported struct {
 // Import derives the masks of a tower whose checkpoint arrives pruned from its
 // zeros of either sign, once; from then on the stored masks count. With a
 // declared pattern every prunable linear must fulfil it; else the tightest one
-// that all pruned linears share is inferred: an n:m of m ≤ 32 that at least nine
-// of ten groups fill exactly, or an unstructured ratio. Linears with hardly a
+// that all pruned linears share is inferred: an n:m of m ≤ 32 that divides their
+// rows and that at least nine of ten groups fill exactly, or an unstructured ratio. Linears with hardly a
 // zero get no mask then.
 func Import(ctx context.Context, l *model.Lane, tower model.Tower, o ImportOptions) (Imported, error) {
+	if o.Pattern != nil {
+		if err := Fits(tower, *o.Pattern); err != nil {
+			return Imported{}, fmt.Errorf("import %w", err)
+		}
+	}
 	var found []Entry
 	for _, n := range tower.Linears() {
 		if !tower.Prunable(n) {
@@ -195,8 +201,8 @@ func excess(e Entry, p sparse.Pattern, g Granularity) Doubt {
 	switch {
 	case p.Structured():
 		d.Unit = "group"
-		eachGroup(m, p.M, func(r, c, size, kept int) {
-			if more := size - kept - p.Drop(size); more > 0 {
+		eachGroup(m, p.M, func(r, c, kept int) {
+			if more := p.N - kept; more > 0 {
 				d.note(r, c, more)
 			}
 		})
@@ -216,17 +222,17 @@ func excess(e Entry, p sparse.Pattern, g Granularity) Doubt {
 	return d
 }
 
-// eachGroup calls f with the first position, the size and the kept weights of
-// every group of a mask.
-func eachGroup(m sparse.Mask, size int, f func(row, col, size, kept int)) {
+// eachGroup calls f with the first position and the kept weights of every group of
+// a mask, whose rows the size divides.
+func eachGroup(m sparse.Mask, size int, f func(row, col, kept int)) {
 	for r := range m.Rows {
 		words := m.Row(r)
 		for c := 0; c < m.Cols; c += size {
-			kept, hi := 0, min(c+size, m.Cols)
-			for i := c; i < hi; i++ {
+			kept := 0
+			for i := c; i < c+size; i++ {
 				kept += int(words[i/64] >> (i % 64) & 1)
 			}
-			f(r, c, hi-c, kept)
+			f(r, c, kept)
 		}
 	}
 }
@@ -235,12 +241,12 @@ func eachGroup(m sparse.Mask, size int, f func(row, col, size, kept int)) {
 func infer(masks Masks, g Granularity) sparse.Pattern {
 	best := sparse.Pattern{}
 	for _, m := range []int{2, 4, 8, 16, 32} {
+		if slices.ContainsFunc(masks, func(e Entry) bool { return e.Mask.Cols%m != 0 }) {
+			break // nor do its multiples divide
+		}
 		n, full, groups := 0, 0, 0
 		for _, e := range masks {
-			eachGroup(e.Mask, m, func(_, _, size, kept int) {
-				if size < m {
-					return
-				}
+			eachGroup(e.Mask, m, func(_, _, kept int) {
 				groups++
 				if kept > n {
 					n, full = kept, 0

@@ -47,11 +47,11 @@ func TestImportInfers(t *testing.T) {
 		{"unstructured:0.6", PerMatrix, "unstructured:0.6"},
 	} {
 		b := newBench(t)
-		w, mask := pruned(t, 40, 100, c.pattern, c.g)
+		w, mask := pruned(t, 40, 200, c.pattern, c.g)
 		v, _ := pruned(t, 20, 40, c.pattern, c.g)
 		dense, _ := pruned(t, 4, 8, "unstructured:0", PerRow)
 		dense[3] = 0
-		tw := &tower{linear: b.linear("a", 40, 100, w), extra: []*model.Linear{b.linear("b", 20, 40, v), b.linear("c", 4, 8, dense)}}
+		tw := &tower{linear: b.linear("a", 40, 200, w), extra: []*model.Linear{b.linear("b", 20, 40, v), b.linear("c", 4, 8, dense)}}
 		got, err := Import(context.Background(), b.lane, tw, ImportOptions{Granularity: c.g})
 		if err != nil {
 			t.Fatal(err)

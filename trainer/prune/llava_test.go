@@ -80,11 +80,11 @@ func TestCalibrateBothTowers(t *testing.T) {
 		}
 	}
 	for _, tower := range []model.Tower{m.Vision, m.Language} {
-		masks, err := Compute(ctx, b.lane, tower, Options{Method: Wanda, Pattern: pattern(t, "2:4"), Calibration: padded})
+		masks, err := Compute(ctx, b.lane, tower, Options{Method: Wanda, Pattern: pattern(t, "1:2"), Calibration: padded})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := masks.Check(pattern(t, "2:4")); err != nil {
+		if err := masks.Check(pattern(t, "1:2")); err != nil {
 			t.Error(err)
 		}
 	}

@@ -43,6 +43,21 @@ type Options struct {
 	Calibration *Calibration
 }
 
+// Fits returns an error that names the first prunable weight of a tower whose rows
+// cannot be cut into the groups of a pattern: it needs no weights, so that it can
+// be asked before anything is computed or written.
+func Fits(tower model.Tower, p sparse.Pattern) error {
+	for _, n := range tower.Linears() {
+		if !tower.Prunable(n) {
+			continue
+		}
+		if err := p.Fits(n.In()); err != nil {
+			return fmt.Errorf("%s: %w", n.Weight.Name, err)
+		}
+	}
+	return nil
+}
+
 // Compute returns the masks of a tower's prunable linears, in canonical order.
 // Scores are products in float64. Among equal scores the weight with the lower
 // index goes first. It reads the weights as loaded, Param.Value, and changes
@@ -53,6 +68,9 @@ func Compute(ctx context.Context, l *model.Lane, tower model.Tower, o Options) (
 	}
 	if err := o.Pattern.Validate(); err != nil {
 		return nil, err
+	}
+	if err := Fits(tower, o.Pattern); err != nil {
+		return nil, fmt.Errorf("prune %w", err)
 	}
 	var masks Masks
 	for _, n := range tower.Linears() {

@@ -30,10 +30,13 @@ func (g Granularity) String() string {
 
 // Select returns the mask of one weight (rows, cols), row-major, under a pattern:
 // the weights with the lowest scores |w|·norms[column] go, among equal ones the
-// lower index first. In a row whose length is no multiple of m, the last, shorter
-// group keeps n as well. Weights and norms must be finite. Rows are shared out to
-// all processors, which shows in nothing but time.
+// lower index first. n:m wants rows that it divides (see [Fits]). Weights and norms
+// must be finite. Rows are shared out to all processors, which shows in nothing
+// but time.
 func Select(w []float32, rows, cols int, norms []float64, p sparse.Pattern, g Granularity) (sparse.Mask, error) {
+	if err := p.Fits(cols); err != nil {
+		return sparse.Mask{}, err
+	}
 	mask := sparse.NewOnes(rows, cols)
 	if !p.Structured() && g == PerMatrix {
 		scores := make([]float64, rows*cols)
@@ -61,8 +64,7 @@ func Select(w []float32, rows, cols int, norms []float64, p sparse.Pattern, g Gr
 					continue
 				}
 				for c := 0; c < cols; c += p.M {
-					group := scores[c:min(c+p.M, cols)]
-					lowestFew(group, p.Drop(len(group)), func(i int) { mask.Set(r, c+i, false) })
+					lowestFew(scores[c:c+p.M], p.Drop(p.M), func(i int) { mask.Set(r, c+i, false) })
 				}
 			}
 			return nil

@@ -1,11 +1,15 @@
 package prune
 
 import (
+	"context"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
+	"ressa/coordinator/api"
 	"ressa/kernels/sparse"
+	"ressa/trainer/model"
 	"ressa/trainer/random"
 )
 
@@ -76,11 +80,17 @@ func TestSelectCounts(t *testing.T) {
 		{"unstructured:0.7", PerRow, rows * 62}, // int(90·0.7) is 62 in binary
 		{"unstructured:0.7", PerMatrix, 441},
 		{"unstructured:0", PerRow, 0},
-		{"2:4", PerRow, rows * 44}, // the last two columns are a group of two
+		{"2:4", PerRow, rows * 44},
 		{"4:8", PerMatrix, rows * 44},
-		{"1:64", PerRow, rows * (63 + 25)},
+		{"1:64", PerRow, rows * 63},
+		{"44:45", PerRow, rows * 2},
 	} {
-		m, err := Select(w, rows, cols, ones(cols), pattern(t, c.pattern), c.g)
+		p := pattern(t, c.pattern)
+		cols := cols
+		if p.Structured() {
+			cols -= cols % p.M
+		}
+		m, err := Select(w[:rows*cols], rows, cols, ones(cols), p, c.g)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,6 +99,44 @@ func TestSelectCounts(t *testing.T) {
 		}
 		if err := m.Validate(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+func TestWidthsThatGroupsDoNotDivide(t *testing.T) {
+	ctx, b := context.Background(), newBench(t)
+	tw := &tower{linear: b.linear("even", 2, 8, make([]float32, 16)), extra: []*model.Linear{b.linear("odd", 2, 10, make([]float32, 20))}}
+	for p, want := range map[string]string{"1:2": "", "unstructured:0.3": "", "2:4": "odd: pattern 2:4: width 10, want a multiple of 4", "4:16": "even: pattern 4:16: width 8, want a multiple of 16"} {
+		p := pattern(t, p)
+		errs := []error{Fits(tw, p)}
+		_, err := Compute(ctx, b.lane, tw, Options{Method: Magnitude, Pattern: p})
+		errs = append(errs, err)
+		if want != "" {
+			_, err = Import(ctx, b.lane, tw, ImportOptions{Pattern: &p})
+			errs = append(errs, err)
+		}
+		for _, err := range errs {
+			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("%v: %v, want %q", p, err, want)
+			}
+		}
+	}
+	if _, err := Select(make([]float32, 6), 1, 6, ones(6), pattern(t, "2:4"), PerRow); err == nil || !strings.Contains(err.Error(), "width 6") {
+		t.Errorf("a row of 6 in groups of 4: %v", err)
+	}
+}
+
+// A job file takes the patterns that are computed with, in the same spelling.
+func TestPatternsAreThoseOfTheJobFile(t *testing.T) {
+	for _, head := range []string{"", "-", "+", "0", "00", "1", "2", "02", "63", "64", "0x2", "unstructured", "unstructured ", "dense"} {
+		for _, tail := range []string{"", "0", "1", "2", "4", "04", "64", "65", "4 ", "0.5", "0.", ".5", "0.0", "-0", "+0.5", "1.0", "5e-1", "0x1p-1", "NaN", "Inf", "0.99999999999999999999", "0.1:4"} {
+			text := head + ":" + tail
+			j := api.Default()
+			j.Prune.Pattern = text
+			_, err := sparse.ParsePattern(text)
+			if inJob := j.Prune.Validate(); (err == nil) != (inJob == nil) {
+				t.Errorf("%q: %v, in a job file %v", text, err, inJob)
+			}
 		}
 	}
 }
