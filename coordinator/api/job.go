@@ -82,6 +82,18 @@ func (p Prune) TowerPattern(role string) string {
 	return p.Pattern
 }
 
+// TowerKey returns the key of the job file that gives a tower its pattern.
+func (p Prune) TowerKey(role string) string {
+	own, key := p.Vision, "prune.vision"
+	if role == "language" {
+		own, key = p.Language, "prune.language"
+	}
+	if own == "" {
+		return "prune.pattern"
+	}
+	return key
+}
+
 // Dense is the pattern of a tower that is not pruned.
 const Dense = "dense"
 

@@ -232,8 +232,12 @@ func (r *run) openModel(ctx context.Context) error {
 	return r.round(ctx)
 }
 
-// fits verifies what the job asks of the model: masks that it names, and ranks.
+// fits verifies what the job asks of the model: patterns, masks that it names, and
+// ranks.
 func (r *run) fits() error {
+	if err := r.subject.fitPatterns(r.job.Prune, r.patterns); err != nil {
+		return err
+	}
 	if r.job.Prune.Masks != "" && r.job.Prune.Method != "none" {
 		masks, err := prune.Load(filepath.Join(r.job.Prune.Masks, "masks.safetensors"), hf.Canonical)
 		if err != nil {
@@ -333,7 +337,7 @@ func patterns(p api.Prune) (map[string]sparse.Pattern, error) {
 		}
 		pattern, err := sparse.ParsePattern(text)
 		if err != nil {
-			return nil, fmt.Errorf("prune: pattern of the %s tower: %w", role, err)
+			return nil, fmt.Errorf("%s: %w", p.TowerKey(role), err)
 		}
 		out[role] = pattern
 	}

@@ -58,6 +58,9 @@ func Prune(ctx context.Context, m Machine, s PruneSpec) (Sparse, error) {
 		return Sparse{}, err
 	}
 	defer a.close()
+	if err := a.subject.fitPatterns(s.Prune, p); err != nil {
+		return Sparse{}, api.Invalid(err)
+	}
 	var set data.Dataset
 	if wanda {
 		if set, err = OpenData(ctx, s.DataField, s.Data, s.Seed); err != nil {
@@ -96,7 +99,7 @@ func Import(ctx context.Context, m Machine, s ImportSpec) (Sparse, error) {
 		}
 		p, err := sparse.ParsePattern(text)
 		if err != nil {
-			return Sparse{}, api.Invalid(fmt.Errorf("pattern of the %s tower: %w", role, err))
+			return Sparse{}, api.Invalid(fmt.Errorf("%s: %w", s.Prune.TowerKey(role), err))
 		}
 		declared[role] = p
 	}
@@ -192,6 +195,21 @@ func (a *alone) write(ctx context.Context, dir, base string, masks prune.Masks, 
 	done, err := export.Write(ctx, spec)
 	out.Hash = done.Hash
 	return out, err
+}
+
+// fitPatterns verifies that every layer can be cut into the groups of its tower's
+// pattern, before anything is computed or written.
+func (s *Subject) fitPatterns(p api.Prune, patterns map[string]sparse.Pattern) error {
+	for _, t := range s.towers() {
+		pattern, ok := patterns[t.role]
+		if !ok {
+			continue
+		}
+		if err := prune.Fits(t.Tower, pattern); err != nil {
+			return fmt.Errorf("%s: %w", p.TowerKey(t.role), err)
+		}
+	}
+	return nil
 }
 
 // layers lists the sparsity of every masked layer in canonical order.
