@@ -3,6 +3,7 @@ package shard
 import (
 	"math"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -29,10 +30,11 @@ type candidate struct {
 	segments []segment
 	kind     kind
 	plan     Plan
-	nodes    []Node // by worker
-	loads    []load // by stage
-	edges    []edge // by stage: what passes out of it
-	order    []int  // plan.Order; nil where there are too many microbatches to count sums
+	nodes    []Node   // by worker
+	loads    []load   // by stage
+	edges    []edge   // by stage: what passes out of it
+	ranges   [][]span // by stage and replica
+	order    []int    // plan.Order; nil, as Owners are, where there are too many microbatches to count sums
 	seconds  float64
 	needs    []int64 // by worker
 	short    []Shortfall
@@ -52,6 +54,7 @@ func (s *system) evaluate(segments []segment) *candidate {
 		c.edges = append(c.edges, s.edgeAfter(g.tower, g.hi))
 	}
 	if s.Microbatches <= exactHeld {
+		c.settle()
 		c.order = c.plan.Order()
 	}
 	occupied := c.occupancies()
@@ -100,29 +103,63 @@ func (c *candidate) place() {
 		slices.Sort(st.Workers)
 		c.plan.Stages = append(c.plan.Stages, st)
 	}
-	c.kind = c.spread()
-	for i, weights := range c.weights() {
-		st := &c.plan.Stages[i]
-		st.Owners = owned(st.Workers, apportion(s.Microbatches, weights))
+	c.kind = s.spread(c.segments)
+	for _, weights := range c.weights() {
+		c.ranges = append(c.ranges, spans(apportion(s.Microbatches, weights)))
 	}
 }
 
-func (c *candidate) spread() kind {
-	both, all := 0, len(c.nodes)
-	for w := range c.nodes {
-		roles := c.plan.Roles(w)
-		if len(roles) > 0 && (roles[0].Tower != roles[len(roles)-1].Tower || len(c.sys.Profile.Towers) == 1) {
+// settle writes the owners into the plan.
+func (c *candidate) settle() {
+	for i := range c.plan.Stages {
+		st := &c.plan.Stages[i]
+		st.Owners = owners(st.Workers, c.ranges[i])
+	}
+}
+
+// owner returns the worker that computes microbatch m of a stage.
+func (c *candidate) owner(stage, m int) int {
+	r := sort.Search(len(c.ranges[stage]), func(r int) bool { return c.ranges[stage][r].hi > m })
+	return c.plan.Stages[stage].Workers[r]
+}
+
+// spread tells the kind of a plan of these segments.
+func (s *system) spread(segments []segment) kind {
+	towers := map[int]int{} // bits by node
+	for _, g := range segments {
+		for _, n := range g.nodes {
+			towers[n] |= 1 << g.tower
+		}
+	}
+	all := 1<<len(s.Profile.Towers) - 1
+	both := 0
+	for _, t := range towers {
+		if t == all {
 			both++
 		}
 	}
-	uncut := len(c.segments) == len(c.sys.Profile.Towers)
 	switch {
 	case both == 0:
 		return apart
-	case both == all && uncut:
+	case both == len(towers) && len(segments) == len(s.Profile.Towers):
 		return together
 	}
 	return mixed
+}
+
+// bound returns seconds that a step on these segments takes at least: that of
+// the computation of each, shared out without a rest.
+func (s *system) bound(segments []segment) float64 {
+	var most float64
+	for _, g := range segments {
+		var speed float64
+		for _, n := range g.nodes {
+			speed += s.nodes[n].Speed
+		}
+		l := s.bulk(g.tower, g.lo, g.hi)
+		most = max(most, float64(s.Microbatches)*(l.forward+l.backward)/speed)
+	}
+	return most
 }
 
 // weights returns by stage how much of the work each of its workers should take:
@@ -198,7 +235,8 @@ func (c *candidate) fly(occupied []occupancy) {
 	for _, more := range []int{0, 1, 3} {
 		flight := make([]int, len(c.nodes))
 		for w, o := range occupied {
-			k := max(1, min(c.behind(w)+1+more, c.share(w)))
+			behind, widest := c.behind(w)
+			k := max(1, min(1+behind+more*widest, c.share(w)))
 			for k > 1 && o.at(k) > c.nodes[w].Memory {
 				k--
 			}
@@ -217,27 +255,55 @@ func (c *candidate) fly(occupied []occupancy) {
 	}
 }
 
-// behind returns how many other workers a microbatch passes after worker w has
-// first had it.
-func (c *candidate) behind(w int) int {
-	n, seen := 0, false
+// behind returns how many microbatches of worker w others work on when each of
+// them has one, and how many of those one stage has at most, at least 1.
+func (c *candidate) behind(w int) (n, widest int) {
+	replicas := 0 // of the first stage that w holds
+	widest = 1
 	for i, st := range c.plan.Stages {
-		if seen && !slices.Contains(st.Workers, w) && !slices.Equal(st.Workers, c.plan.Stages[i-1].Workers) {
-			n++
+		if replicas == 0 {
+			if slices.Contains(st.Workers, w) {
+				replicas = len(st.Workers)
+			}
+			continue
 		}
-		seen = seen || slices.Contains(st.Workers, w)
+		if slices.Equal(st.Workers, c.plan.Stages[i-1].Workers) {
+			continue // on the same workers: the same microbatches
+		}
+		others := len(st.Workers)
+		if slices.Contains(st.Workers, w) {
+			others--
+		}
+		each := (others + replicas - 1) / replicas
+		n, widest = n+each, max(widest, each)
 	}
-	return n
+	return n, widest
 }
 
 // share returns the most microbatches that worker w owns in a stage.
 func (c *candidate) share(w int) int {
 	n := 0
-	for _, st := range c.plan.Stages {
-		lo, hi := rangeOf(st.Owners, w)
-		n = max(n, hi-lo)
+	for i := range c.plan.Stages {
+		n = max(n, c.rangeOf(i, w).len())
 	}
 	return n
+}
+
+// rangeOf returns the range of a stage's microbatches that w owns.
+func (c *candidate) rangeOf(stage, w int) span {
+	if r := slices.Index(c.plan.Stages[stage].Workers, w); r >= 0 {
+		return c.ranges[stage][r]
+	}
+	return span{}
+}
+
+// reduction returns what the exchange of a stage's gradients takes.
+func (c *candidate) reduction(stage int) (seconds float64, sent []float64) {
+	var nodes []Node
+	for _, w := range c.plan.Stages[stage].Workers {
+		nodes = append(nodes, c.nodes[w])
+	}
+	return c.sys.allReduce(c.loads[stage].trained, c.ranges[stage], nodes)
 }
 
 // part says in words what worker w holds.

@@ -1,8 +1,11 @@
 package shard
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"math/bits"
+	"slices"
 )
 
 // tolerance is how much longer a preferred plan may take than the fastest: the cost
@@ -28,11 +31,32 @@ func better(a, b *candidate) bool {
 	return len(a.segments) < len(b.segments)
 }
 
-// try evaluates ways to hold the towers on n nodes.
+// mostTried bounds the candidates that are simulated on more nodes than are
+// narrow: the most promising ones.
+const mostTried = 24
+
+// try evaluates ways to hold the towers on n nodes, the most promising first, and
+// passes over those that cannot be as fast as what is there.
 func (s *system) try(t *trial, ways [][]segment) {
-	for _, segments := range ways {
-		if c := s.evaluate(segments); better(c, t.best[c.kind]) {
-			t.best[c.kind] = c
+	type promise struct {
+		segments []segment
+		bound    float64
+	}
+	var list []promise
+	for _, w := range ways {
+		list = append(list, promise{w, s.bound(w)})
+	}
+	slices.SortStableFunc(list, func(a, b promise) int { return cmp.Compare(a.bound, b.bound) })
+	fastest := math.Inf(1)
+	for i, p := range list {
+		k := s.spread(p.segments)
+		if t.best[k] != nil && (p.bound > tolerance*fastest || t.nodes > narrow && i >= mostTried && !math.IsInf(fastest, 1)) {
+			continue
+		}
+		c := s.evaluate(p.segments)
+		fastest = min(fastest, c.seconds)
+		if better(c, t.best[k]) {
+			t.best[k] = c
 		}
 	}
 }
@@ -57,15 +81,18 @@ func (t trial) pick() *candidate {
 	return nil
 }
 
-// counts returns the numbers of nodes to try: all, but for large clusters, where
-// one more node changes little.
+// counts returns the numbers of nodes to try: all up to 16, then every second up to
+// 32 and so on, since one more node changes little; all nodes at last.
 func (s *system) counts() []int {
 	if s.Want > 0 {
 		return []int{s.Want}
 	}
 	var out []int
-	for n := 1; n <= len(s.nodes); n += max(1, n/32) {
+	for n := 1; n <= len(s.nodes); n += max(1, 1<<bits.Len(uint(n))>>4) {
 		out = append(out, n)
+	}
+	if last := len(s.nodes); out[len(out)-1] != last {
+		out = append(out, last)
 	}
 	return out
 }

@@ -1,9 +1,6 @@
 package shard
 
-import (
-	"math"
-	"slices"
-)
+import "math"
 
 // What is assumed of a node that was not measured: ten-gigabit Ethernet inside a
 // rack, and a processor of a few cores.
@@ -84,10 +81,17 @@ func (s *system) complete() {
 	}
 }
 
+// bulk returns what blocks [lo, hi) of a tower cost, with the scratch memory of
+// the hungriest block up to hi.
+func (s *system) bulk(tower, lo, hi int) load {
+	a, b := s.sums[tower][lo], s.sums[tower][hi]
+	return load{b.forward - a.forward, b.backward - a.backward, b.weights - a.weights, b.trained - a.trained, b.activations - a.activations, b.scratch}
+}
+
 // load returns what blocks [lo, hi) of a tower cost.
 func (s *system) load(tower, lo, hi int) load {
-	a, b := s.sums[tower][lo], s.sums[tower][hi]
-	out := load{b.forward - a.forward, b.backward - a.backward, b.weights - a.weights, b.trained - a.trained, b.activations - a.activations, 0}
+	out := s.bulk(tower, lo, hi)
+	out.scratch = 0
 	for _, k := range s.Profile.Towers[tower].Blocks[lo:hi] {
 		out.scratch = max(out.scratch, float64(k.Scratch))
 	}
@@ -130,7 +134,7 @@ func (s *system) edgeAfter(tower, hi int) edge {
 func (s *system) trainedBefore(tower, i int) bool {
 	n := s.sums[tower][i].trained
 	for t := range tower {
-		n += s.whole(t).trained
+		n += s.sums[t][s.blocks(t)].trained
 	}
 	return n > 0
 }
@@ -140,28 +144,23 @@ func (s *system) trainedBefore(tower, i int) bool {
 // of the vector: it gets that share of each other replica's partial sums, one for
 // each maximal sub-tree, and returns the total. Ranges of microbatches that are
 // whole sub-trees make it 2(R-1)/R of the vector out and in.
-func (s *system) allReduce(trained float64, st Stage, nodes []Node) (seconds float64, sent []float64) {
-	r := len(st.Workers)
+func (s *system) allReduce(trained float64, ranges []span, nodes []Node) (seconds float64, sent []float64) {
+	r := len(ranges)
 	sent = make([]float64, r)
 	if r < 2 || trained == 0 {
 		return 0, sent
 	}
 	share, all := trained*s.wire/float64(r), 0
 	own := make([]int, r)
-	for i, w := range st.Workers {
-		lo := slices.Index(st.Owners, w)
-		hi := lo
-		for hi < len(st.Owners) && st.Owners[hi] == w {
-			hi++
-		}
-		own[i] = parts(len(st.Owners), lo, hi)
+	for i, x := range ranges {
+		own[i] = parts(s.Microbatches, x.lo, x.hi)
 		all += own[i]
 	}
-	for i, w := range st.Workers {
+	for i, n := range nodes {
 		others := float64(r - 1)
 		sent[i] = share * others * float64(own[i]+1)
 		received := share * (float64(all-own[i]) + others)
-		seconds = max(seconds, max(sent[i], received)/nodes[w].Bandwidth+2*nodes[w].Latency)
+		seconds = max(seconds, max(sent[i], received)/n.Bandwidth+2*n.Latency)
 	}
 	return seconds, sent
 }

@@ -35,7 +35,7 @@ func (s *system) cut(towers []int, groups [][]int, inFlight func(piece int) int)
 		}
 		var flops float64
 		for _, p := range join(units[u:v]) {
-			l := s.load(p.tower, p.lo, p.hi)
+			l := s.bulk(p.tower, p.lo, p.hi)
 			flops += l.forward + l.backward
 		}
 		return flops / speed[g]
@@ -84,8 +84,9 @@ func join(units []segment) []segment {
 	return out
 }
 
-// pieceNeeds estimates the bytes that a worker needs for a piece: exact but for
-// the sums of gradients, which depend on the owners that are chosen later.
+// pieceNeeds estimates the bytes that a worker needs for a piece, from above where
+// blocks differ in scratch memory; sums of gradients depend on the owners that are
+// chosen later.
 func (s *system) pieceNeeds(piece []segment, replicas, inFlight int) float64 {
 	sums := min(bits.Len(uint(s.Microbatches)), (s.Microbatches+replicas-1)/replicas)
 	sent := 0
@@ -94,7 +95,7 @@ func (s *system) pieceNeeds(piece []segment, replicas, inFlight int) float64 {
 	}
 	var total, scratch float64
 	for _, p := range piece {
-		l := s.load(p.tower, p.lo, p.hi)
+		l := s.bulk(p.tower, p.lo, p.hi)
 		scratch = max(scratch, l.scratch)
 		l.scratch = 0
 		var in edge
@@ -110,23 +111,17 @@ func (s *system) pieceNeeds(piece []segment, replicas, inFlight int) float64 {
 
 // balance cuts n units into runs of at least one so that the highest measure of a
 // run is as low as can be, and returns their ends; nil where it is infinite in any
-// way of cutting. A measure grows with its run. Taking as much as a bound allows
-// from the front never hurts what follows, so a bound can be met if that meets it.
+// way of cutting. A measure grows with its run.
 func balance(n, runs int, measure func(run, from, to int) float64) []int {
 	try := func(bound float64) []int {
-		ends, from := make([]int, runs), 0
-		for g := range runs {
-			most := n - (runs - 1 - g) // leave one unit for each run behind
-			to := from + sort.Search(most-from, func(k int) bool { return measure(g, from, from+k+1) > bound })
-			if to == from {
-				return nil
-			}
-			ends[g], from = to, to
+		within := func(g, from int) int { // the furthest end of run g
+			most := n - (runs - 1 - g) // leaves one unit for each run behind
+			return from + sort.Search(max(0, most-from), func(k int) bool { return measure(g, from, from+k+1) > bound })
 		}
-		if from < n {
-			return nil
+		if ends := greedy(n, runs, within); ends != nil || n*runs > mostReached {
+			return ends
 		}
-		return ends
+		return reach(n, runs, within)
 	}
 	best := try(math.MaxFloat64)
 	if best == nil {
@@ -141,7 +136,7 @@ func balance(n, runs int, measure func(run, from, to int) float64) []int {
 		return most
 	}
 	low, high := 0.0, worst(best)
-	for range 50 {
+	for range 40 {
 		mid := low + (high-low)/2
 		if ends := try(mid); ends != nil {
 			best, high = ends, mid
@@ -150,4 +145,56 @@ func balance(n, runs int, measure func(run, from, to int) float64) []int {
 		}
 	}
 	return best
+}
+
+// greedy gives every run as much as it can take. That finds a way where there is
+// one, but for runs so small that they can take one unit and not the next.
+func greedy(n, runs int, within func(run, from int) int) []int {
+	ends, from := make([]int, runs), 0
+	for g := range runs {
+		to := within(g, from)
+		if to == from {
+			return nil
+		}
+		ends[g], from = to, to
+	}
+	if from < n {
+		return nil
+	}
+	return ends
+}
+
+// mostReached bounds the product of units and runs for which every way is tried.
+const mostReached = 1024
+
+// reach finds a way where there is one: it notes all ends that each run can have.
+func reach(n, runs int, within func(run, from int) int) []int {
+	begins := make([][]int, runs+1) // by run before and its end: where that run begins; -1 for none
+	for g := range begins {
+		begins[g] = make([]int, n+1)
+		for i := range begins[g] {
+			begins[g][i] = -1
+		}
+	}
+	begins[0][0] = 0
+	for g := range runs {
+		for from := range n {
+			if begins[g][from] < 0 {
+				continue
+			}
+			last := within(g, from)
+			for to := from + 1; to <= last; to++ {
+				begins[g+1][to] = from
+			}
+		}
+	}
+	if begins[runs][n] < 0 {
+		return nil
+	}
+	ends, at := make([]int, runs), n
+	for g := runs; g > 0; g-- {
+		ends[g-1] = at
+		at = begins[g][at]
+	}
+	return ends
 }

@@ -9,6 +9,7 @@ import (
 
 // planned turns the chosen candidate into the answer.
 func (s *system) planned(chosen *candidate, trials []trial) Planned {
+	chosen.settle()
 	p := Planned{Plan: chosen.plan, StepSeconds: chosen.seconds}
 	for w, n := range chosen.nodes {
 		m := Memory{Node: n.Name, Needs: chosen.needs[w], Free: n.Memory, Roles: chosen.roles(w), Layers: chosen.layers(w)}
@@ -16,6 +17,10 @@ func (s *system) planned(chosen *candidate, trials []trial) Planned {
 	}
 	p.Explanation = append(p.Explanation, fmt.Sprintf("%s: a step of %s takes %s by the cost model", chosen.headline(), count(s.Microbatches, "microbatch"), Seconds(chosen.seconds)))
 	for w := range chosen.nodes {
+		if w == mostWorkers {
+			p.Explanation = append(p.Explanation, fmt.Sprintf("%s more have the same parts for other microbatches", count(len(chosen.nodes)-w, "worker")))
+			break
+		}
 		p.Explanation = append(p.Explanation, chosen.worker(w))
 	}
 	p.Explanation = append(p.Explanation, chosen.exchanges()...)
@@ -34,7 +39,7 @@ func (c *candidate) headline() string {
 	case n == 1:
 		return "everything on node " + c.nodes[0].Name
 	case c.kind == apart && !cut:
-		return fmt.Sprintf("%d nodes, the vision tower on %s, the language tower on %s", n, c.names(c.plan.Stages[0]), c.names(c.plan.Stages[1]))
+		return fmt.Sprintf("the vision tower on %s, the language tower on %s", c.names(c.plan.Stages[0]), c.names(c.plan.Stages[1]))
 	case c.kind == together && len(c.sys.Profile.Towers) == 2:
 		return fmt.Sprintf("both towers on each of %d nodes", n)
 	case c.kind == together:
@@ -44,9 +49,9 @@ func (c *candidate) headline() string {
 		for i, st := range c.plan.Stages {
 			stages = append(stages, fmt.Sprintf("%s on %s", c.sys.segmentName(c.segments[i]), c.names(st)))
 		}
-		return fmt.Sprintf("%d nodes, in stages: %s", n, strings.Join(stages, ", "))
+		return "stages: " + strings.Join(stages, ", ")
 	}
-	return fmt.Sprintf("%d nodes, the vision tower on %s, the language tower on %s, which overlap", n, c.names(c.plan.Stages[0]), c.names(c.plan.Stages[1]))
+	return fmt.Sprintf("overlapping, the vision tower on %s, the language tower on %s", c.names(c.plan.Stages[0]), c.names(c.plan.Stages[1]))
 }
 
 func (c *candidate) names(st Stage) string {
@@ -80,7 +85,8 @@ func (c *candidate) worker(w int) string {
 		if !slices.Contains(st.Workers, w) {
 			continue
 		}
-		lo, hi := rangeOf(st.Owners, w)
+		x := c.rangeOf(i, w)
+		lo, hi := x.lo, x.hi
 		busy += float64(hi-lo) * (c.loads[i].forward + c.loads[i].backward) / c.nodes[w].Speed
 		part := fmt.Sprintf("microbatches %d–%d", lo, hi-1)
 		if hi-lo == 1 {
@@ -113,42 +119,58 @@ func (c *candidate) exchanges() []string {
 	return out
 }
 
-// mostAlternatives bounds the lines on numbers of nodes that were not chosen.
-const mostAlternatives = 6
+// What an explanation lists at most: workers, and numbers of nodes that were not
+// chosen.
+const (
+	mostWorkers      = 16
+	mostAlternatives = 6
+)
 
-// alternatives says what else was considered and why it lost.
+// alternatives says what else was considered and why it lost: on as many nodes,
+// and on the nearest other numbers of them.
 func (s *system) alternatives(chosen *candidate, trials []trial) []string {
-	var same, others []string
+	n := len(chosen.nodes)
+	var out []string
+	var others []trial
 	for _, t := range trials {
-		if t.nodes == len(chosen.nodes) {
-			for _, c := range t.best {
-				if c != nil && c != chosen {
-					same = append(same, "instead, "+c.headline()+": "+against(chosen, c))
-				}
-			}
+		if t.nodes != n {
+			others = append(others, t)
 			continue
 		}
+		for _, c := range t.best {
+			if c != nil && c != chosen {
+				out = append(out, "instead, "+c.headline()+": "+against(chosen, c))
+			}
+		}
+	}
+	slices.SortStableFunc(others, func(a, b trial) int { return distance(a.nodes, n) - distance(b.nodes, n) })
+	left := max(0, len(others)-mostAlternatives)
+	others = others[:len(others)-left]
+	slices.SortFunc(others, func(a, b trial) int { return a.nodes - b.nodes })
+	for _, t := range others {
 		c := t.pick()
 		if c == nil {
 			c = misfit([]trial{t})
 		}
 		if c == nil {
-			others = append(others, fmt.Sprintf("on %s: %d microbatches are not work for each", count(t.nodes, "node"), s.Microbatches))
+			out = append(out, "on "+count(t.nodes, "node")+": no way to give each of them a role")
 			continue
 		}
-		others = append(others, "on "+count(t.nodes, "node")+", "+c.headline()+": "+against(chosen, c))
+		out = append(out, "on "+count(t.nodes, "node")+", "+c.headline()+": "+against(chosen, c))
 	}
-	if len(others) > mostAlternatives {
-		others = append(others[:mostAlternatives], fmt.Sprintf("%d more numbers of nodes were considered and lost", len(others)-mostAlternatives))
+	if left > 0 {
+		out = append(out, fmt.Sprintf("%d more numbers of nodes were considered", left))
 	}
-	return append(same, others...)
+	return out
 }
+
+func distance(a, b int) int { return max(a-b, b-a) }
 
 // against says why c lost.
 func against(chosen, c *candidate) string {
 	if len(c.short) > 0 {
 		x := c.short[0]
-		return fmt.Sprintf("does not fit, %s needs %s and node %s has %s", x.What, Bytes(x.Needs), x.Node, Bytes(x.Free))
+		return fmt.Sprintf("does not fit, node %s would need %s for %s and has %s", x.Node, Bytes(x.Needs), x.What, Bytes(x.Free))
 	}
 	change := 100 * (c.seconds/chosen.seconds - 1)
 	switch {

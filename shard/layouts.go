@@ -70,7 +70,7 @@ func (s *system) near(v, n int) bool {
 	}
 	a, b := s.whole(0), s.whole(1)
 	ideal := float64(n) * (a.forward + a.backward) / max(1, a.forward+a.backward+b.forward+b.backward)
-	return math.Abs(float64(v)-ideal) <= 2 || v == 1 && ideal < 1 || v == n-1 && ideal > float64(n-1)
+	return math.Abs(float64(v)-ideal) <= 1.5 || v == 1 && ideal < 1 || v == n-1 && ideal > float64(n-1)
 }
 
 // allowed reports whether so many replicas of the towers were asked for, and have

@@ -3,7 +3,6 @@ package shard
 import (
 	"math"
 	"math/bits"
-	"slices"
 )
 
 // headroom is what is added to every need: size classes of recycled memory, and
@@ -54,64 +53,67 @@ func passing(l load, in, out edge) float64 {
 func (c *candidate) occupancies() []occupancy {
 	out := make([]occupancy, len(c.nodes))
 	for i, st := range c.plan.Stages {
-		for _, w := range st.Workers {
+		sums := c.held(i)
+		for r, w := range st.Workers {
 			sent := 0
 			if len(st.Workers) > 1 {
-				lo, hi := rangeOf(st.Owners, w)
-				sent = parts(len(st.Owners), lo, hi)
+				sent = parts(c.plan.Microbatches, c.ranges[i][r].lo, c.ranges[i][r].hi)
 			}
-			out[w].fixed += c.sys.holding(c.tower(i), c.loads[i], c.held(st, w), sent)
+			out[w].fixed += c.sys.holding(c.tower(i), c.loads[i], sums[r], sent)
 		}
 	}
-	// Owners change at a few places: between them every microbatch is alike.
-	for m := range c.plan.Microbatches {
-		if m > 0 && !slices.ContainsFunc(c.plan.Stages, func(st Stage) bool { return st.Owners[m] != st.Owners[m-1] }) {
-			continue
-		}
-		each := make([]float64, len(c.nodes))
-		scratch := make([]float64, len(c.nodes))
-		for i, st := range c.plan.Stages {
-			w := st.Owners[m]
-			l := c.loads[i]
-			scratch[w] = max(scratch[w], l.scratch)
-			l.scratch = 0
-			var in edge
-			if i > 0 && c.plan.Stages[i-1].Owners[m] != w {
-				in = c.edges[i-1]
-			}
-			each[w] += passing(l, in, c.edges[i])
-		}
-		for w := range out {
-			out[w].each = max(out[w].each, each[w]+scratch[w])
+	// Owners change where a range begins: between, every microbatch is alike.
+	for _, ranges := range c.ranges {
+		for _, x := range ranges {
+			c.microbatch(x.lo, out)
 		}
 	}
 	return out
 }
 
-// held returns how many partial sums a worker of a stage holds at most.
-func (c *candidate) held(st Stage, w int) int {
-	if c.order == nil {
-		lo, hi := rangeOf(st.Owners, w)
-		return min(hi-lo, 2*bits.Len(uint(len(st.Owners)))*len(c.nodes))
-	}
-	var own []int
-	for _, m := range c.order {
-		if st.Owners[m] == w {
-			own = append(own, m)
+// microbatch raises what workers need for each microbatch to what m needs.
+func (c *candidate) microbatch(m int, out []occupancy) {
+	each, scratch, on := map[int]float64{}, map[int]float64{}, make([]int, len(c.plan.Stages))
+	for i := range c.plan.Stages {
+		w := c.owner(i, m)
+		on[i] = w
+		l := c.loads[i]
+		scratch[w] = max(scratch[w], l.scratch)
+		l.scratch = 0
+		var in edge
+		if i > 0 && on[i-1] != w {
+			in = c.edges[i-1]
 		}
+		each[w] += passing(l, in, c.edges[i])
 	}
-	return mostHeld(len(st.Owners), own)
+	for _, w := range on {
+		out[w].each = max(out[w].each, each[w]+scratch[w])
+	}
 }
 
-// rangeOf returns the contiguous range of microbatches that w owns.
-func rangeOf(owners []int, w int) (lo, hi int) {
-	lo = slices.Index(owners, w)
-	if lo < 0 {
-		return 0, 0
+// held returns by replica of a stage how many partial sums it holds at most.
+func (c *candidate) held(stage int) []int {
+	st := c.plan.Stages[stage]
+	out := make([]int, len(st.Workers))
+	if c.order == nil {
+		// The replicas of the widest stage take turns: a worker of this one goes through
+		// the ranges of some of them at once, each in ascending order.
+		widest := 0
+		for _, other := range c.plan.Stages {
+			widest = max(widest, len(other.Workers))
+		}
+		turns := (widest-1)/len(st.Workers) + 1
+		for r, x := range c.ranges[stage] {
+			out[r] = min(x.len(), 2*bits.Len(uint(c.plan.Microbatches))*(turns+1))
+		}
+		return out
 	}
-	hi = lo
-	for hi < len(owners) && owners[hi] == w {
-		hi++
+	own := make([][]int, len(c.nodes))
+	for _, m := range c.order {
+		own[st.Owners[m]] = append(own[st.Owners[m]], m)
 	}
-	return lo, hi
+	for r, w := range st.Workers {
+		out[r] = mostHeld(c.plan.Microbatches, own[w])
+	}
+	return out
 }

@@ -61,11 +61,12 @@ func sign(n int) int {
 }
 
 // fewestParts chooses among all counts from 1 to most that sum to n those whose
-// ranges have the fewest sub-trees; of several the first workers get most. The
-// ends of worker i's range lie in a window as wide as there is slack, so that few
-// have to be tried.
+// ranges have the fewest sub-trees; of several the first workers get most. None
+// gives up more than a few, and the ends of worker i's range lie in a window as
+// wide as there is slack, so that few have to be tried.
 func fewestParts(n int, counts, most []int) []int {
 	type choice struct{ cost, from int }
+	const give = 2
 	slack := -n
 	for _, m := range most {
 		slack += m
@@ -77,7 +78,7 @@ func fewestParts(n int, counts, most []int) []int {
 		reach += most[i]
 		next := map[int]choice{}
 		for b := reach; b >= max(1, reach-slack); b-- {
-			for c := max(1, most[i]-slack); c <= min(most[i], b); c++ {
+			for c := max(1, most[i]-give); c <= min(most[i], b); c++ {
 				before, ok := ends[i][b-c]
 				if !ok {
 					continue
@@ -99,11 +100,26 @@ func fewestParts(n int, counts, most []int) []int {
 	return out
 }
 
-// owned turns counts into owners.
-func owned(workers, counts []int) []int {
+// span is a range of microbatches.
+type span struct{ lo, hi int }
+
+func (s span) len() int { return s.hi - s.lo }
+
+// spans turns counts into ranges.
+func spans(counts []int) []span {
+	out, at := make([]span, len(counts)), 0
+	for i, n := range counts {
+		out[i] = span{at, at + n}
+		at += n
+	}
+	return out
+}
+
+// owners returns the owner of each microbatch whose ranges the workers have.
+func owners(workers []int, ranges []span) []int {
 	var out []int
 	for r, w := range workers {
-		for range counts[r] {
+		for range ranges[r].len() {
 			out = append(out, w)
 		}
 	}

@@ -2,7 +2,6 @@ package shard
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 )
@@ -50,14 +49,15 @@ func (r Request) check() error {
 		if n.Kind != r.Nodes[0].Kind {
 			return fmt.Errorf("%w: %s is %s, %s is %s", ErrKinds, r.Nodes[0].Name, r.Nodes[0].Kind, n.Name, n.Kind)
 		}
-		for _, v := range []float64{n.Speed, n.Bandwidth, n.Latency} {
-			if math.IsNaN(v) || math.IsInf(v, 0) || v < 0 {
-				return fmt.Errorf("%w: node %s has speed %v, bandwidth %v, latency %v", ErrProfile, n.Name, n.Speed, n.Bandwidth, n.Latency)
-			}
+		if !sane(n.Speed) || !sane(n.Bandwidth) || !(n.Latency >= 0 && n.Latency <= 1e6) {
+			return fmt.Errorf("%w: node %s has speed %v, bandwidth %v, latency %v", ErrProfile, n.Name, n.Speed, n.Bandwidth, n.Latency)
 		}
 	}
 	return r.possible()
 }
+
+// sane reports whether a rate is one, or 0 for one that was not measured.
+func sane(rate float64) bool { return rate == 0 || rate >= 1 && rate <= maxFlops }
 
 // possible refuses requests that no profile could meet.
 func (r Request) possible() error {

@@ -1,9 +1,6 @@
 package shard
 
-import (
-	"fmt"
-	"math"
-)
+import "fmt"
 
 // Profile is what the planner knows of a job's model: what each block of each
 // tower costs for one microbatch. All figures are for the job's own microbatch
@@ -57,12 +54,14 @@ type Node struct {
 	Latency   float64 `json:"latency"`   // seconds one way
 }
 
-// Bounds of what is planned: far above any job, and low enough that planning
-// takes well under a second.
+// Bounds of what is planned: far above any job, and low enough that planning at
+// all of them takes seconds.
 const (
 	MaxBlocks       = 512     // of a tower
 	MaxMicrobatches = 1 << 20 // of a step
-	MaxNodes        = 1024
+	MaxNodes        = 256
+	maxFlops        = 1e24 // of a block and microbatch; also the highest speed
+	maxFlows        = 1024
 )
 
 // Check reports the first figure of a profile that makes no sense.
@@ -73,7 +72,7 @@ func (p Profile) Check() error {
 	if len(p.Towers) == 2 && (p.Towers[0].Role != Vision || p.Towers[1].Role != Language) {
 		return fmt.Errorf("profile: towers %q and %q, want %q and %q", p.Towers[0].Role, p.Towers[1].Role, Vision, Language)
 	}
-	if len(p.Towers) == 2 && (p.CutBytes < 0 || p.Flows < 1) {
+	if len(p.Towers) == 2 && (p.CutBytes < 0 || p.Flows < 1 || p.Flows > maxFlows) {
 		return fmt.Errorf("profile: %d flows of %d bytes between the towers", p.Flows, p.CutBytes)
 	}
 	for _, t := range p.Towers {
@@ -90,11 +89,11 @@ func (t Tower) check() error {
 		return fmt.Errorf("no such tower")
 	case len(t.Blocks) < 1 || len(t.Blocks) > MaxBlocks:
 		return fmt.Errorf("%d blocks, want 1 to %d", len(t.Blocks), MaxBlocks)
-	case t.Flows < 1 || t.HiddenBytes < 0 || t.Fixed < 0:
+	case t.Flows < 1 || t.Flows > maxFlows || t.HiddenBytes < 0 || t.Fixed < 0:
 		return fmt.Errorf("%d flows, %d bytes of hidden state, %d fixed bytes", t.Flows, t.HiddenBytes, t.Fixed)
 	}
 	for i, b := range t.Blocks {
-		if !(b.Forward >= 0 && b.Backward >= 0) || math.IsInf(b.Forward+b.Backward, 0) {
+		if !(b.Forward >= 0 && b.Backward >= 0 && b.Forward <= maxFlops && b.Backward <= maxFlops) {
 			return fmt.Errorf("block %d: %v flops forward, %v backward", i, b.Forward, b.Backward)
 		}
 		if min(b.Weights, b.Trained, b.Activations, b.Scratch) < 0 {

@@ -88,8 +88,8 @@ type Shortfall struct {
 func (e *DoesNotFit) Error() string {
 	parts := make([]string, 0, len(e.Missing))
 	for _, s := range e.Missing {
-		parts = append(parts, fmt.Sprintf("%s on node %s needs %s and finds %s free: %s are missing",
-			s.What, s.Node, Bytes(s.Needs), Bytes(s.Free), Bytes(s.Needs-s.Free)))
+		parts = append(parts, fmt.Sprintf("node %s needs %s for %s and has %s free: %s are missing",
+			s.Node, Bytes(s.Needs), s.What, Bytes(s.Free), Bytes(s.Needs-s.Free)))
 	}
 	return "the model does not fit: " + strings.Join(parts, "; ")
 }

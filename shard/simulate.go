@@ -96,13 +96,13 @@ func (c *candidate) simulate(flight []int) (seconds float64, traffic, reducing [
 func (s *simulation) prepare() {
 	c := s.c
 	n := c.plan.Microbatches
-	g := min(n, max(mostSimulated, 4*len(c.nodes)))
+	g := min(n, max(mostSimulated, 2*len(c.nodes)))
 	s.each = float64(n) / float64(g)
 	s.plan = Plan{Nodes: c.plan.Nodes, Microbatches: g}
 	for i, st := range c.plan.Stages {
 		sample := make([]int, g)
 		for m := range sample {
-			sample[m] = st.Owners[m*n/g]
+			sample[m] = c.owner(i, m*n/g)
 		}
 		st.Owners = sample
 		s.plan.Stages = append(s.plan.Stages, st)
@@ -117,16 +117,20 @@ func (s *simulation) prepare() {
 	s.at, s.finished = make([]int, g), make([]float64, len(c.plan.Stages))
 	s.done, s.busy, s.ready = make([]int, workers), make([]bool, workers), make([][]int, workers)
 	s.out, s.in, s.traffic = make([]float64, workers), make([]float64, workers), make([]float64, workers)
+	turn := make([]int, workers)
 	for w := range workers {
-		turns, turn := make([]int, g), 0
-		for _, m := range s.plan.Order() {
-			turns[m] = -1
-			if slices.ContainsFunc(s.plan.Stages, func(st Stage) bool { return st.Owners[m] == w }) {
-				turns[m] = turn
-				turn++
+		s.place = append(s.place, make([]int, g))
+		for m := range g {
+			s.place[w][m] = -1
+		}
+	}
+	for _, m := range s.plan.Order() {
+		for _, st := range s.plan.Stages {
+			if w := st.Owners[m]; s.place[w][m] < 0 {
+				s.place[w][m] = turn[w]
+				turn[w]++
 			}
 		}
-		s.place = append(s.place, turns)
 	}
 }
 
@@ -223,7 +227,7 @@ func (s *simulation) settle(now float64) float64 {
 		for _, w := range st.Workers {
 			begin = max(begin, free[w])
 		}
-		seconds, _ := s.c.sys.allReduce(s.c.loads[i].trained, s.c.plan.Stages[i], s.c.nodes)
+		seconds, _ := s.c.reduction(i)
 		for _, w := range st.Workers {
 			free[w] = begin + seconds
 			update[w] += updateFlops * s.c.loads[i].trained / s.c.nodes[w].Speed
@@ -243,7 +247,7 @@ func (s *simulation) reduce() []float64 {
 	out := make([]float64, len(s.plan.Stages))
 	for i, st := range s.c.plan.Stages {
 		var sent []float64
-		out[i], sent = s.c.sys.allReduce(s.c.loads[i].trained, st, s.c.nodes)
+		out[i], sent = s.c.reduction(i)
 		for r, w := range st.Workers {
 			s.traffic[w] += sent[r]
 		}

@@ -50,7 +50,7 @@ func (s subtree) parent(n int) (above, sibling subtree, ok bool) {
 }
 
 // exactHeld bounds the trees for which the sums that are held are counted.
-const exactHeld = 4096
+const exactHeld = 512
 
 // mostHeld returns how many sums of sub-trees a worker holds at most while it adds
 // the leaves in the order given.

@@ -1,7 +1,9 @@
 package job_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -203,5 +205,45 @@ func TestProfileRefuses(t *testing.T) {
 	}
 	if _, err := (job.Workload{}).Profile(demoJob(t)); err == nil {
 		t.Error("a model without sizes has a profile")
+	}
+}
+
+// TestProfilesThatPlansAreTestedWith: package shard tests its planner with
+// profiles that this package makes. RESSA_UPDATE=1 writes them anew.
+func TestProfilesThatPlansAreTestedWith(t *testing.T) {
+	small, err := job.Profile(context.Background(), demoJob(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile("testdata/llava-1.5-7b.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := llava.ParseConfig(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := api.Default()
+	j.Train.Batch, j.Train.Microbatches, j.Data.MaxLength = 16, 16, 1024
+	w := job.Workload{Config: c, VisionBytes: 2, LanguageBytes: 2, Samples: job.Samples{Length: 1024, Answers: 256, Images: 1}}
+	large, err := w.Profile(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range map[string]shard.Profile{"demo": small, "llava-1.5-7b": large} {
+		path := "../../shard/testdata/" + name + ".json"
+		want, err := json.MarshalIndent(p, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, '\n')
+		if os.Getenv("RESSA_UPDATE") != "" {
+			if err := os.WriteFile(path, want, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s is not the profile that is made today (%v); RESSA_UPDATE=1 writes it", path, err)
+		}
 	}
 }
