@@ -21,6 +21,9 @@ var ErrClosed = errors.New("file is closed")
 type Tensor struct {
 	DType DType
 	Shape []int
+	// Path is that of the file that the tensor comes from, for errors; empty for one
+	// that was made in memory.
+	Path string
 	// Data is a view of the mapped file where the tensor comes from one: it must
 	// not be written to, nor used after the file is closed.
 	Data []byte
@@ -94,7 +97,7 @@ func (f *File) Tensor(name string) (Tensor, error) {
 		return Tensor{}, fmt.Errorf("%s: tensor %q: %w", f.path, name, ErrClosed)
 	}
 	begin, end := f.header.data+s.begin, f.header.data+s.end
-	return Tensor{DType: s.dtype, Shape: slices.Clone(s.shape), Data: f.bytes[begin:end:end]}, nil
+	return Tensor{DType: s.dtype, Shape: slices.Clone(s.shape), Path: f.path, Data: f.bytes[begin:end:end]}, nil
 }
 
 // Size returns the bytes of the whole file.
