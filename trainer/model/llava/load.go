@@ -14,7 +14,8 @@ import (
 )
 
 // ErrTensor is returned when a checkpoint lacks a tensor of the model, or holds
-// it with another shape or a dtype that cannot be computed with.
+// it with another shape, a dtype that cannot be computed with, or values that are
+// not finite.
 var ErrTensor = errors.New("checkpoint does not fit the model")
 
 // Tensors is a checkpoint: tensors by canonical name. [hf.Folder] implements it.
@@ -70,6 +71,11 @@ func (s *stored) load(name string, shape []int, _ initial) (kernels.Tensor, erro
 	}
 	if !slices.Equal(t.Shape, shape) {
 		return kernels.Tensor{}, fmt.Errorf("tensor %q has shape %v, config.json makes it %v: %w", name, t.Shape, shape, ErrTensor)
+	}
+	// Here, where the data is read anyway: a number that is none would show as a
+	// loss that is none, or not at all.
+	if err := t.CheckFinite(); err != nil {
+		return kernels.Tensor{}, fmt.Errorf("tensor %q: %w: %w", name, err, ErrTensor)
 	}
 	switch t.DType {
 	case safetensors.F32:

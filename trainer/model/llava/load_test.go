@@ -163,6 +163,16 @@ func TestOpenRefuses(t *testing.T) {
 		"shape": {only(func(x safetensors.Tensor) safetensors.Tensor { x.Shape = []int{24, 34}; return x }),
 			[]string{victim, "[24 34]", "[34 24]"}},
 		"dtype": {only(func(x safetensors.Tensor) safetensors.Tensor { x.DType = safetensors.I32; return x }), []string{victim, "I32", "BF16"}},
+		"NaN": {only(func(x safetensors.Tensor) safetensors.Tensor {
+			x.Data = slices.Clone(x.Data)
+			binary.LittleEndian.PutUint32(x.Data[4*35:], 0x7fc00000)
+			return x
+		}), []string{victim, "model.safetensors", "element [1 11] is NaN"}},
+		"infinite half": {only(func(x safetensors.Tensor) safetensors.Tensor {
+			x = narrow(x, safetensors.F16)
+			binary.LittleEndian.PutUint16(x.Data, 0xfc00)
+			return x
+		}), []string{victim, "model.safetensors", "element [0 0] is -Inf"}},
 	}
 	for name, c := range cases {
 		_, err := llava.Open(context.Background(), reference.Open(), c.dir, llava.Options{})

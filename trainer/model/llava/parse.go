@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 
 	"ressa/kernels"
@@ -82,6 +83,10 @@ type ropeFile struct {
 func ParseConfig(raw []byte) (Config, error) {
 	var f file
 	if err := json.Unmarshal(raw, &f); err != nil {
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) && wrong.Field != "" {
+			return Config{}, fmt.Errorf("config.json: %s is %s, want %s", wrong.Field, wrong.Value, wanted(wrong.Type.Kind()))
+		}
 		return Config{}, fmt.Errorf("config.json: %w", err)
 	}
 	if f.ModelType != "llava" {
@@ -112,10 +117,31 @@ func ParseConfig(raw []byte) (Config, error) {
 	default:
 		return Config{}, unsupported("vision_feature_select_strategy", s, `"default" or "full"`)
 	}
+	// The sizes first: a count of layers that is wrong is no fault of the feature layer.
+	if err := c.Check(); err != nil {
+		return Config{}, err
+	}
 	if c.FeatureBlocks, err = featureBlocks(f.FeatureLayer, c.Vision.Blocks); err != nil {
 		return Config{}, err
 	}
-	return c, c.Check()
+	return c, nil
+}
+
+// wanted names what a field of config.json takes.
+func wanted(k reflect.Kind) string {
+	switch k {
+	case reflect.Int:
+		return "an integer"
+	case reflect.Float64:
+		return "a number"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		return "a string"
+	case reflect.Slice:
+		return "a list"
+	}
+	return "an object"
 }
 
 // featureBlocks turns vision_feature_layer, an index into the hidden states

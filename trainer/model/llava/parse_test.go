@@ -132,7 +132,11 @@ func TestParseRefuses(t *testing.T) {
 		{"vision_feature_layer", "[-2, -5]", true, ""},
 		{"vision_feature_layer", "26", false, ""},
 		{"vision_feature_select_strategy", `"cls"`, true, ""},
-		{"vision_config.num_hidden_layers", "-3", false, "vision_feature_layer"},
+		{"vision_config.num_hidden_layers", "-3", false, "vision_config.num_hidden_layers is -3, want 0 to"},
+		{"text_config.num_hidden_layers", "-1", false, "text_config.num_hidden_layers is -1, want 0 to"},
+		{"vision_config.num_hidden_layers", "1.5", false, "vision_config.num_hidden_layers is number 1.5, want an integer"},
+		{"text_config.vocab_size", "1e99", false, "text_config.vocab_size is number 1e+99, want an integer"},
+		{"text_config", "3", false, "text_config is number, want an object"},
 		{"vision_config.num_attention_heads", "7", false, ""},
 		{"vision_config.patch_size", "0", false, ""},
 		{"vision_config.patch_size", "400", false, ""},
@@ -149,8 +153,20 @@ func TestParseRefuses(t *testing.T) {
 			c.names = c.path
 		}
 		_, err := llava.ParseConfig(change(t, c.path, c.value))
-		last := c.names[strings.LastIndex(c.names, ".")+1:]
-		if err == nil || !strings.Contains(err.Error(), last) || errors.Is(err, llava.ErrUnsupported) != c.unsupported {
+		if err == nil {
+			t.Errorf("%s %s: no error", c.path, c.value)
+			continue
+		}
+		for _, never := range []string{"Go ", "llava.", "File"} {
+			if strings.Contains(err.Error(), never) {
+				t.Errorf("%s %s: error %v", c.path, c.value, err)
+			}
+		}
+		last := c.names
+		if !strings.Contains(last, " ") {
+			last = last[strings.LastIndex(last, ".")+1:]
+		}
+		if !strings.Contains(err.Error(), last) || errors.Is(err, llava.ErrUnsupported) != c.unsupported {
 			t.Errorf("%s %s: error %v", c.path, c.value, err)
 		}
 	}

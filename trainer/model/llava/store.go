@@ -26,6 +26,9 @@ func (s *store) put(d kernels.DType, rows, cols int, data []byte) (kernels.Tenso
 	if len(data) != rows*cols*d.Size() {
 		return kernels.Tensor{}, fmt.Errorf("%d bytes for %v (%d, %d)", len(data), d, rows, cols)
 	}
+	if err := s.ctx.Err(); err != nil {
+		return kernels.Tensor{}, err
+	}
 	buffer, err := s.device.Alloc(len(data))
 	if err != nil {
 		return kernels.Tensor{}, err
