@@ -15,6 +15,7 @@ type Group struct {
 	config       Config
 	subscription *nats.Subscription
 	done         chan struct{} // closed when err is set
+	handling     sync.Mutex    // held while a frame is handled, its answers included
 
 	mu       sync.Mutex
 	err      error // why the group ended
@@ -133,6 +134,10 @@ func (g *Group) Close() {
 	if err := g.subscription.Unsubscribe(); err != nil {
 		g.config.Logger.Debug("unsubscribe", "rank", g.config.Rank, "error", err)
 	}
+	// A message is the caller's a moment before its acknowledgement is published:
+	// without the wait its sender could miss it.
+	g.handling.Lock()
+	defer g.handling.Unlock()
 	g.flush() // the last acknowledgements
 }
 
@@ -185,6 +190,8 @@ func (g *Group) publish(to int, f frame) error {
 // receive handles one frame. NATS calls it from one goroutine, in the order in
 // which each sender published.
 func (g *Group) receive(b []byte) {
+	g.handling.Lock()
+	defer g.handling.Unlock()
 	if g.Err() != nil {
 		return
 	}
