@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
-	"github.com/nats-io/nats.go"
+	"ressa/collective/plane"
 )
 
 // Config describes one rank of one generation.
@@ -15,17 +16,26 @@ type Config struct {
 	Rank       int // 0 ≤ Rank < World
 	World      int // number of ranks
 
-	// Listen is where this rank receives: best an in-process connection of a
-	// server of its own.
-	Listen *nats.Conn
-	// Peers[r] reaches the server that rank r listens on. A nil entry, or a nil
-	// slice, means Listen: one server or cluster for all.
-	Peers []*nats.Conn
+	// Listen is where this rank receives and where peers that dialled it subscribe:
+	// best an in-process connection of a server of its own.
+	Listen plane.Conn
+	// Peers[r] is a connection to the server that rank r listens on; nil where it
+	// cannot be dialled, or where Listen reaches it. A nil slice: none was dialled.
+	// This rank receives on them as well: the peer may not be able to dial back.
+	Peers []plane.Conn
+	// Hub is a connection to what all ranks reach; nil for none.
+	Hub plane.Conn
 
 	ChunkBytes int // payload of a chunk, cut down to what the servers accept
 	Window     int // chunks of one message that may be unacknowledged
+	// InFlight bounds the bytes that are on the way to one rank from all others
+	// together, and so what its server holds for it.
+	InFlight   int
 	EagerBytes int // what a sender may have received here before it is asked for
 	MaxMessage int // bytes of the largest message
+	// RetryAfter is how long a sender waits for progress before it asks what has
+	// come, and twice that before it looks for another path.
+	RetryAfter time.Duration
 
 	Logger *slog.Logger // required
 }
@@ -35,11 +45,11 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		ChunkBytes: 512 << 10,
-		// With 512 KiB chunks and 8 of them, eight senders stay below the 64 MiB at
-		// which a server drops a slow consumer, with room for a second message each.
 		Window:     8,
+		InFlight:   32 << 20, // half of what a NATS server holds for a client by default
 		EagerBytes: 64 << 20,
 		MaxMessage: 1 << 30,
+		RetryAfter: time.Second,
 		Logger:     slog.Default(),
 	}
 }
@@ -57,21 +67,28 @@ func (c *Config) check() error {
 		return fmt.Errorf("group: no connection to listen on")
 	case c.Peers != nil && len(c.Peers) != c.World:
 		return fmt.Errorf("group: %d peer connections for %d ranks", len(c.Peers), c.World)
-	case c.ChunkBytes < 1 || c.Window < 1 || c.EagerBytes < 0 || c.MaxMessage < 1:
-		return fmt.Errorf("group: chunk %d, window %d, eager %d, largest message %d: want positive sizes",
-			c.ChunkBytes, c.Window, c.EagerBytes, c.MaxMessage)
+	case c.ChunkBytes < 1 || c.Window < 1 || c.InFlight < 1 || c.EagerBytes < 0 || c.MaxMessage < 1 || c.RetryAfter <= 0:
+		return fmt.Errorf("group: chunk %d, window %d, in flight %d, eager %d, largest message %d, retry after %v: want positive sizes",
+			c.ChunkBytes, c.Window, c.InFlight, c.EagerBytes, c.MaxMessage, c.RetryAfter)
 	case c.Logger == nil:
 		return fmt.Errorf("group: no logger")
 	}
 	return nil
 }
 
-// peer returns the connection on which rank r is reached.
-func (c *Config) peer(r int) *nats.Conn {
-	if c.Peers == nil || c.Peers[r] == nil {
-		return c.Listen
+// conns returns all connections, each once: this rank listens on all of them.
+func (c *Config) conns() []plane.Conn {
+	out := []plane.Conn{c.Listen}
+	for _, x := range append(append([]plane.Conn{}, c.Peers...), c.Hub) {
+		known := x == nil
+		for _, y := range out {
+			known = known || x == y
+		}
+		if !known {
+			out = append(out, x)
+		}
 	}
-	return c.Peers[r]
+	return out
 }
 
 // subject is where a rank listens. The generation is not part of it: a rank of

@@ -6,13 +6,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
+	"ressa/collective/plane"
 )
 
 // forge publishes a frame as if another rank had sent it.
-func forge(t *testing.T, c *nats.Conn, to string, b []byte) {
+func forge(t *testing.T, c plane.Conn, to string, b []byte) {
 	t.Helper()
-	if err := errors.Join(c.Publish("ressa.job.job-1.rank."+to, b), c.Flush()); err != nil {
+	if err := errors.Join(c.Publish("ressa.job.job-1.rank."+to, nil, b), c.Flush(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -30,30 +30,6 @@ func until(t *testing.T, g *Group, reached func(*Group) bool) {
 		if time.Now().After(deadline) {
 			t.Fatal("the group does not reach the state")
 		}
-	}
-}
-
-func TestLostChunkFailsTheMessage(t *testing.T) {
-	groups := hub(t, 2, nil)
-	ctx := testContext(t, 10*time.Second)
-	c := groups[1].config.Listen
-	first := frame{kind: kindData, from: 1, generation: 5, id: 77, total: 3000, tag: "t", payload: make([]byte, 1000)}
-	third := first
-	third.offset = 2000
-	forge(t, c, "0", first.append(nil))
-	received := make(chan error, 1)
-	go func() { _, err := groups[0].Recv(ctx, 1, "t"); received <- err }()
-	// A message that fails before it is asked for is nobody's.
-	until(t, groups[0], func(g *Group) bool {
-		in := g.incoming[messageKey{1, 77}]
-		return in != nil && in.claimed
-	})
-	forge(t, c, "0", third.append(nil))
-	if err := <-received; !errors.Is(err, ErrLost) {
-		t.Errorf("got %v, want %v", err, ErrLost)
-	}
-	if err := groups[0].Err(); err != nil {
-		t.Errorf("the group ended: %v", err)
 	}
 }
 
@@ -75,7 +51,7 @@ func TestRefusedSenderIsTold(t *testing.T) {
 func TestCorruptFrameAbortsTheGroup(t *testing.T) {
 	groups := hub(t, 2, nil)
 	f := frame{kind: kindData, from: 1, generation: 5, id: 1, total: 4, tag: "t", payload: []byte("data")}
-	b := f.append(nil)
+	b := whole(f)
 	b[len(b)-1] ^= 1
 	forge(t, groups[1].config.Listen, "0", b)
 	ctx := testContext(t, 10*time.Second)
@@ -102,7 +78,7 @@ func TestDeadlines(t *testing.T) {
 		t.Errorf("no deadline: %v", err)
 	}
 	// What the sender gave up is gone; the next message under that tag passes.
-	until(t, groups[0], func(g *Group) bool { return len(g.incoming) == 0 })
+	until(t, groups[0], func(g *Group) bool { return len(g.peers[1].coming) == 0 })
 	sent := make(chan error, 1)
 	go func() { sent <- groups[1].Send(ctx, 0, "t", []byte("second")) }()
 	if got, err := groups[0].Recv(ctx, 1, "t"); err != nil || string(got) != "second" {
@@ -118,12 +94,12 @@ func TestRecvThatTimesOutKeepsTheMessage(t *testing.T) {
 	ctx := testContext(t, 10*time.Second)
 	c := groups[1].config.Listen
 	half := frame{kind: kindData, from: 1, generation: 5, id: 77, total: 8, tag: "t", payload: []byte("half")}
-	forge(t, c, "0", half.append(nil))
+	forge(t, c, "0", whole(half))
 	if _, err := groups[0].Recv(testContext(t, 200*time.Millisecond), 1, "t"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("got %v", err)
 	}
 	half.offset = 4
-	forge(t, c, "0", half.append(nil))
+	forge(t, c, "0", whole(half))
 	if got, err := groups[0].Recv(ctx, 1, "t"); err != nil || string(got) != "halfhalf" {
 		t.Errorf("%q, %v", got, err)
 	}
@@ -175,7 +151,7 @@ func TestConfigCheck(t *testing.T) {
 		"empty job":  func(c *Config) { c.Job = "" },
 		"rank":       func(c *Config) { c.Rank = 2 },
 		"connection": func(c *Config) { c.Listen = nil },
-		"peers":      func(c *Config) { c.Peers = make([]*nats.Conn, 3) },
+		"peers":      func(c *Config) { c.Peers = make([]plane.Conn, 3) },
 		"window":     func(c *Config) { c.Window = 0 },
 		"logger":     func(c *Config) { c.Logger = nil },
 	} {

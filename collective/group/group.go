@@ -2,30 +2,34 @@ package group
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
+
+	"ressa/collective/plane"
 )
 
 // Group is one rank's membership in one generation. Its methods are safe for
 // concurrent use.
 type Group struct {
-	config       Config
-	subscription *nats.Subscription
-	done         chan struct{} // closed when err is set
-	handling     sync.Mutex    // held while a frame is handled, its answers included
+	config  Config
+	session uint64 // of this membership: a rank that joins twice is told from one that repeats itself
+	peers   []*peer
+	stop    []func()       // subscriptions
+	calls   sync.WaitGroup // frames being handled
+	done    chan struct{}  // closed when err is set
 
 	mu       sync.Mutex
 	err      error // why the group ended
-	nextID   uint64
-	welcomed map[int]chan struct{} // by rank: closed when it answered
-	outgoing map[uint64]*outgoing  // by message id
-	incoming map[messageKey]*incoming
+	joined   bool
 	boxes    map[boxKey]*box
-	eager    []int // by rank: bytes received and not asked for
-	barriers int   // passed by this rank
+	outgoing map[messageKey]*outgoing
+	barriers int // passed by this rank
 }
 
 // Intervals of the group's own upkeep.
@@ -34,8 +38,9 @@ const (
 	flushTimeout  = time.Second
 )
 
-// Join subscribes this rank and waits until every other rank of the generation
-// answers. Messages are never lost to a rank that is not listening yet.
+// Join subscribes this rank on all its connections and waits until every other rank
+// of the generation answers on one of them. Messages are never lost to a rank that
+// is not listening yet.
 func Join(ctx context.Context, c Config) (*Group, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -43,56 +48,43 @@ func Join(ctx context.Context, c Config) (*Group, error) {
 	if err := bounded(ctx); err != nil {
 		return nil, fmt.Errorf("group: join: %w", err)
 	}
-	g := &Group{config: c, done: make(chan struct{}), welcomed: map[int]chan struct{}{}, outgoing: map[uint64]*outgoing{},
-		incoming: map[messageKey]*incoming{}, boxes: map[boxKey]*box{}, eager: make([]int, c.World)}
+	g := &Group{config: c, done: make(chan struct{}), boxes: map[boxKey]*box{}, outgoing: map[messageKey]*outgoing{}, peers: make([]*peer, c.World)}
+	var raw [8]byte
+	if _, err := rand.Read(raw[:]); err != nil {
+		return nil, fmt.Errorf("group: join: %w", err)
+	}
+	g.session = binary.LittleEndian.Uint64(raw[:])
 	for r := range c.World {
 		if r != c.Rank {
-			g.welcomed[r] = make(chan struct{})
+			g.peers[r] = g.newPeer(r)
 		}
 	}
-	var err error
-	if g.subscription, err = c.Listen.Subscribe(c.subject(c.Rank), func(m *nats.Msg) { g.receive(m.Data) }); err != nil {
-		return nil, fmt.Errorf("group: subscribe rank %d: %w", c.Rank, err)
-	}
-	// The window bounds what is pending; the client's own limit would drop chunks.
-	if err := g.subscription.SetPendingLimits(-1, -1); err != nil {
-		return nil, fmt.Errorf("group: subscribe rank %d: %w", c.Rank, err)
-	}
-	if err := c.Listen.FlushWithContext(ctx); err != nil {
-		g.Close()
-		return nil, fmt.Errorf("group: subscribe rank %d: %w", c.Rank, err)
-	}
-	if err := g.greet(ctx); err != nil {
+	if err := g.join(ctx); err != nil {
 		g.Close()
 		return nil, err
 	}
 	return g, nil
 }
 
-// greet says hello to every rank until it answers.
-func (g *Group) greet(ctx context.Context) error {
-	again := time.NewTicker(helloInterval)
-	defer again.Stop()
-	for r := range g.config.World {
-		if r == g.config.Rank {
-			continue
+func (g *Group) join(ctx context.Context) error {
+	for _, conn := range g.config.conns() {
+		stop, err := conn.Subscribe(g.config.subject(g.config.Rank), g.receive)
+		if err != nil {
+			return fmt.Errorf("group: subscribe rank %d: %w", g.config.Rank, err)
 		}
-		for answered := false; !answered; {
-			if err := g.publish(r, frame{kind: kindHello}); err != nil {
-				return err
-			}
-			select {
-			case <-g.welcomed[r]:
-				answered = true
-			case <-again.C:
-			case <-g.done:
-				return g.Err()
-			case <-ctx.Done():
-				return fmt.Errorf("group: rank %d of %d waits for rank %d: %w", g.config.Rank, g.config.World, r, context.Cause(ctx))
-			}
+		g.stop = append(g.stop, stop)
+	}
+	all, ctx := errgroup.WithContext(ctx)
+	for _, p := range g.peers {
+		if p != nil {
+			all.Go(func() error { return g.greet(ctx, p) })
 		}
 	}
-	return nil
+	err := all.Wait()
+	g.mu.Lock()
+	g.joined = true
+	g.mu.Unlock()
+	return err
 }
 
 // Rank returns this rank.
@@ -131,38 +123,52 @@ func (g *Group) Abort(reason error) {
 // stay open: they are the caller's.
 func (g *Group) Close() {
 	g.end(ErrClosed)
-	if err := g.subscription.Unsubscribe(); err != nil {
-		g.config.Logger.Debug("unsubscribe", "rank", g.config.Rank, "error", err)
+	for _, stop := range g.stop {
+		stop()
 	}
-	// A message is the caller's a moment before its acknowledgement is published:
-	// without the wait its sender could miss it.
-	g.handling.Lock()
-	defer g.handling.Unlock()
-	g.flush() // the last acknowledgements
-}
-
-func (g *Group) tellAll(f frame) {
-	for r := range g.config.World {
-		if r == g.config.Rank {
-			continue
-		}
-		if err := g.publish(r, f); err != nil {
-			g.config.Logger.Warn("peer not told of the abort", "peer", r, "error", err)
-		}
+	handled := make(chan struct{})
+	go func() { g.calls.Wait(); close(handled) }()
+	select {
+	case <-handled: // what was received is acknowledged
+	case <-time.After(flushTimeout):
 	}
 	g.flush()
 }
 
-func (g *Group) flush() {
-	flushed := map[*nats.Conn]bool{}
-	for r := range g.config.World {
-		if c := g.config.peer(r); r != g.config.Rank && !flushed[c] {
-			flushed[c] = true
-			if err := c.FlushTimeout(flushTimeout); err != nil {
-				g.config.Logger.Debug("flush", "peer", r, "error", err)
-			}
+// tellAll sends a frame to every rank, on all paths, and does not wait long for a
+// connection that takes nothing.
+func (g *Group) tellAll(f frame) {
+	told := make(chan struct{})
+	var all sync.WaitGroup
+	for _, p := range g.peers {
+		if p == nil {
+			continue
 		}
+		all.Go(func() {
+			if err := g.publishAll(p, f); err != nil {
+				g.config.Logger.Warn("peer not told of the abort", "peer", p.rank, "error", err)
+			}
+		})
 	}
+	go func() { all.Wait(); close(told) }()
+	select {
+	case <-told:
+	case <-time.After(flushTimeout):
+	}
+	g.flush()
+}
+
+// flush empties the connections' own buffers, all at once.
+func (g *Group) flush() {
+	var all sync.WaitGroup
+	for _, c := range g.config.conns() {
+		all.Go(func() {
+			if err := c.Flush(flushTimeout); err != nil {
+				g.config.Logger.Debug("flush", "rank", g.config.Rank, "error", err)
+			}
+		})
+	}
+	all.Wait()
 }
 
 // end sets the reason for the end, once.
@@ -177,72 +183,90 @@ func (g *Group) end(err error) bool {
 	return true
 }
 
-// publish sends a frame of this rank to rank to.
-func (g *Group) publish(to int, f frame) error {
-	f.from, f.generation = g.config.Rank, g.config.Generation
-	b := f.append(make([]byte, 0, headerSize+len(f.tag)+len(f.payload)))
-	if err := g.config.peer(to).Publish(g.config.subject(to), b); err != nil {
-		return fmt.Errorf("group: send to rank %d: %w", to, err)
+// receive handles one frame. Each connection calls it for one after the other, in
+// the order in which each sender published on it.
+func (g *Group) receive(d plane.Delivery) {
+	g.mu.Lock()
+	ended := g.err != nil
+	if !ended {
+		g.calls.Add(1)
 	}
-	return nil
-}
-
-// receive handles one frame. NATS calls it from one goroutine, in the order in
-// which each sender published.
-func (g *Group) receive(b []byte) {
-	g.handling.Lock()
-	defer g.handling.Unlock()
-	if g.Err() != nil {
+	g.mu.Unlock()
+	if ended {
 		return
 	}
-	f, err := parseFrame(b)
-	if err != nil {
-		// Whose message it was cannot be told: nothing after it can be trusted.
-		g.Abort(fmt.Errorf("rank %d received: %w", g.config.Rank, err))
-		return
-	}
+	defer g.calls.Done()
+	f, err := readHead(d, d.Size)
 	switch {
+	case errors.Is(err, ErrCorrupt):
+		// Whose message it was cannot be told: nothing after it can be trusted.
+		g.abortLater(fmt.Errorf("rank %d received: %w", g.config.Rank, err))
+		return
+	case err != nil:
+		return // the connection broke: the frame is lost
 	case f.generation > g.config.Generation:
 		g.end(fmt.Errorf("group: generation %d, rank %d is of %d: %w", f.generation, f.from, g.config.Generation, ErrSuperseded))
 		return
 	case f.generation < g.config.Generation:
 		g.config.Logger.Debug("dropped a frame of an older generation", "generation", f.generation, "from", f.from)
 		if f.from < g.config.World && f.from != g.config.Rank && f.kind != kindWelcome {
-			g.reply(f.from, frame{kind: kindWelcome}) // of this generation: its group will end
+			_ = g.publishAll(g.peers[f.from], frame{kind: kindWelcome}) // of this generation: its group will end
 		}
 		return
 	case f.from >= g.config.World || f.from == g.config.Rank:
-		g.Abort(fmt.Errorf("rank %d received a frame from rank %d of %d", g.config.Rank, f.from, g.config.World))
+		g.abortLater(fmt.Errorf("rank %d received a frame from rank %d of %d", g.config.Rank, f.from, g.config.World))
+		return
+	}
+	p := g.peers[f.from]
+	if f.kind == kindData {
+		g.receiveChunk(p, f, d)
+		return
+	}
+	f.payload = make([]byte, f.size)
+	if err := f.readPayload(d, f.payload); err != nil {
+		if errors.Is(err, ErrCorrupt) {
+			g.abortLater(fmt.Errorf("rank %d received: %w", g.config.Rank, err))
+		}
 		return
 	}
 	switch f.kind {
 	case kindHello:
-		g.reply(f.from, frame{kind: kindWelcome})
+		g.receiveHello(p, f)
 	case kindWelcome:
-		g.mu.Lock()
-		select {
-		case <-g.welcomed[f.from]:
-		default:
-			close(g.welcomed[f.from])
-		}
-		g.mu.Unlock()
-	case kindData:
-		g.receiveChunk(f)
+		g.welcome(p, f)
+	case kindProbe:
+		g.receiveProbe(p, f)
 	case kindCancel:
-		g.receiveCancel(f)
-	case kindAck, kindRefuse:
-		g.receiveAnswer(f)
+		g.receiveCancel(p, f)
+	case kindAck, kindHave, kindRefuse:
+		g.receiveAnswer(p, f)
 	case kindAbort:
-		g.end(&AbortError{Rank: f.from, Reason: string(f.payload[:min(len(f.payload), maxReason)])})
+		g.end(&AbortError{Rank: f.from, Reason: string(f.payload)})
 	}
 }
 
-// reply sends a frame from the receiving goroutine; a failure shows as a peer
-// that misses its deadline.
-func (g *Group) reply(to int, f frame) {
-	if err := g.publish(to, f); err != nil {
-		g.config.Logger.Warn("reply", "peer", to, "error", err)
+// receiveHello answers on all paths: which of them leads back is not known yet.
+func (g *Group) receiveHello(p *peer, f frame) {
+	g.mu.Lock()
+	again := g.joined && p.session != 0 && p.session != f.id
+	p.session = f.id
+	g.mu.Unlock()
+	if again { // what it has sent and received is gone
+		g.abortLater(fmt.Errorf("rank %d joined generation %d a second time", p.rank, g.config.Generation))
+		return
 	}
+	_ = g.publishAll(p, frame{kind: kindWelcome, path: f.path, total: f.total})
+}
+
+// abortLater aborts from the goroutine that receives, which must not wait.
+func (g *Group) abortLater(reason error) {
+	g.mu.Lock()
+	g.calls.Add(1) // Close waits until all are told
+	g.mu.Unlock()
+	go func() {
+		defer g.calls.Done()
+		g.Abort(reason)
+	}()
 }
 
 // bounded refuses contexts that never end.

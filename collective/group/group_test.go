@@ -3,10 +3,8 @@ package group
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -16,12 +14,9 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-)
 
-func sealed(content []byte) []byte {
-	b := binary.LittleEndian.AppendUint32([]byte(frameMagic), crc32.Checksum(content, crc32.MakeTable(crc32.Castagnoli)))
-	return append(b, content...)
-}
+	"ressa/collective/plane"
+)
 
 func startServer(t testing.TB) *server.Server {
 	t.Helper()
@@ -37,14 +32,15 @@ func startServer(t testing.TB) *server.Server {
 	return s
 }
 
-func connect(t testing.TB, s *server.Server, options ...nats.Option) *nats.Conn {
+// connect returns a connection as nats.go makes it.
+func connect(t testing.TB, s *server.Server, options ...nats.Option) plane.Conn {
 	t.Helper()
 	c, err := nats.Connect(s.ClientURL(), options...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	return c
+	return plane.Wrap(c)
 }
 
 func testContext(t testing.TB, d time.Duration) context.Context {
@@ -55,7 +51,7 @@ func testContext(t testing.TB, d time.Duration) context.Context {
 }
 
 // testConfig has small chunks, so that small messages need many.
-func testConfig(c *nats.Conn, generation uint64, rank, world int) Config {
+func testConfig(c plane.Conn, generation uint64, rank, world int) Config {
 	config := DefaultConfig()
 	config.Job, config.Generation, config.Rank, config.World, config.Listen = "job-1", generation, rank, world, c
 	config.ChunkBytes, config.Window = 1000, 3
@@ -122,7 +118,7 @@ func TestAllPairs(t *testing.T) {
 		configs := make([]Config, world)
 		for r := range configs {
 			configs[r] = testConfig(connect(t, servers[r], nats.InProcessServer(servers[r])), 5, r, world)
-			configs[r].Peers = make([]*nats.Conn, world)
+			configs[r].Peers = make([]plane.Conn, world)
 			for p := range servers {
 				if p != r {
 					configs[r].Peers[p] = connect(t, servers[p])
@@ -164,12 +160,13 @@ func TestAllPairs(t *testing.T) {
 			wg.Wait()
 			for _, g := range groups {
 				g.mu.Lock()
-				if len(g.boxes)+len(g.incoming)+len(g.outgoing) > 0 {
-					t.Errorf("rank %d keeps %d boxes, %d messages in, %d out", g.Rank(), len(g.boxes), len(g.incoming), len(g.outgoing))
+				if len(g.boxes)+len(g.outgoing) > 0 {
+					t.Errorf("rank %d keeps %d boxes, %d messages out", g.Rank(), len(g.boxes), len(g.outgoing))
 				}
-				for from, n := range g.eager {
-					if n != 0 {
-						t.Errorf("rank %d counts %d bytes of rank %d that nobody asked for", g.Rank(), n, from)
+				for from, p := range g.peers {
+					if p != nil && (p.eager != 0 || p.way != 0 || len(p.coming) > 0 || len(p.active) > 0) {
+						t.Errorf("rank %d counts %d bytes of rank %d that nobody asked for, %d on the way to it, %d messages in, %d out",
+							g.Rank(), p.eager, from, p.way, len(p.coming), len(p.active))
 					}
 				}
 				g.mu.Unlock()
@@ -220,7 +217,7 @@ func TestBackPressure(t *testing.T) {
 	default:
 	}
 	groups[1].mu.Lock()
-	held := groups[1].eager[0]
+	held := groups[1].peers[0].eager
 	groups[1].mu.Unlock()
 	if most := 5000 + 3*1000 + 1000; held > most {
 		t.Errorf("the receiver holds %d bytes unasked, at most %d", held, most)
@@ -315,11 +312,11 @@ func TestStaleFramesAreDropped(t *testing.T) {
 	stale := frame{kind: kindData, from: 1, generation: 4, id: 1, total: 5, tag: "t", payload: []byte("stale")}
 	abort := frame{kind: kindAbort, from: 1, generation: 4, payload: []byte("old quarrel")}
 	for _, f := range []frame{stale, abort} {
-		if err := c.Publish("ressa.job.job-1.rank.0", f.append(nil)); err != nil {
+		if err := c.Publish("ressa.job.job-1.rank.0", nil, whole(f)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := c.Flush(); err != nil {
+	if err := c.Flush(time.Second); err != nil {
 		t.Fatal(err)
 	}
 	ctx := testContext(t, 10*time.Second)

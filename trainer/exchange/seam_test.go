@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"ressa/collective/group"
+	"ressa/collective/plane"
 	"ressa/kernels"
 	"ressa/trainer/exchange"
 	"ressa/trainer/step"
@@ -75,7 +76,7 @@ func runRank(raw string) error {
 	}
 	defer conn.Close()
 	c := group.DefaultConfig()
-	c.Job, c.Generation, c.Rank, c.World, c.Listen = "seam", 1, p.Rank, p.World, conn
+	c.Job, c.Generation, c.Rank, c.World, c.Listen = "seam", 1, p.Rank, p.World, plane.Wrap(conn)
 	c.ChunkBytes = 256 // so that even these edges need many chunks
 	c.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	g, err := group.Join(ctx, c)
