@@ -28,6 +28,9 @@ type Config struct {
 	Wire      kernels.DType // F32 or BF16: what edges and sums are rounded to
 	Lanes     int           // microbatches at the same time, at least 1
 	Peers     Peers         // the other workers; nil for an engine that holds every node
+	// Order is the order in which all workers take up the microbatches of a step, a
+	// permutation of their indices; nil is ascending. No bit depends on it.
+	Order []int
 }
 
 // Engine holds the trained state of all towers of one process and computes
@@ -172,6 +175,9 @@ func (e *Engine) Step(ctx context.Context, s int, batches []*data.Batch) (Result
 		return r, fmt.Errorf("step %d: no answer token in %d microbatches", s+1, len(batches))
 	}
 	scales := e.config.Objective.Scales(r.Tokens, sequences)
+	if e.config.Order != nil && len(e.config.Order) != len(batches) {
+		return r, fmt.Errorf("step %d: %d microbatches in an order of %d", s+1, len(batches), len(e.config.Order))
+	}
 	p, err := newPass(e, s, batches, scales)
 	if err != nil {
 		return r, fmt.Errorf("step %d: %w", s+1, err)

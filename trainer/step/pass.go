@@ -43,10 +43,10 @@ func addLosses(dst, a, b *Losses) error {
 	return nil
 }
 
-// run computes the microbatches that this engine has a part in, in ascending
-// order on the lanes, and sums them. The lowest microbatch that any worker has not
-// finished is in a lane of everyone who has a part in it, so that workers never
-// wait for each other in a circle.
+// run computes the microbatches that this engine has a part in, in the job's order
+// on the lanes, and sums them. The first microbatch of the order that any worker
+// has not finished is in a lane of everyone who has a part in it, so that workers
+// never wait for each other in a circle.
 func (p *pass) run(ctx context.Context) error {
 	group, gctx := errgroup.WithContext(ctx)
 	for i, g := range p.grads {
@@ -59,7 +59,11 @@ func (p *pass) run(ctx context.Context) error {
 		}
 	}
 	var own []int
-	for m := range p.batches {
+	for k := range p.batches {
+		m := k
+		if p.config.Order != nil {
+			m = p.config.Order[k]
+		}
 		for i := range p.vectors {
 			if p.owns(i, m) {
 				own = append(own, m)
@@ -191,19 +195,23 @@ func (p *pass) total(ctx context.Context, node int) error {
 		p.totals[node] = parts[0].Value
 		return p.roundTotal(ctx, p.totals[node])
 	}
-	var host []reduce.Part[[]float32]
+	var parts []reduce.Part[[]float32]
 	for _, part := range p.sums[node].Take() {
 		v, err := ReadVector(ctx, p.Engine.sums, part.Value)
 		p.grads[node].put(part.Value)
 		if err != nil {
 			return err
 		}
-		host = append(host, reduce.Part[[]float32]{Subtree: part.Subtree, Value: v})
+		parts = append(parts, reduce.Part[[]float32]{Subtree: part.Subtree, Value: v})
 	}
-	sum, err := p.config.Peers.Reduce(ctx, p.step, node, len(p.batches), host)
-	if err != nil {
+	sum := make([]float32, p.grads[node].length)
+	if len(parts) > 0 {
+		sum = parts[0].Value
+	}
+	if err := p.config.Peers.Reduce(ctx, p.step, node, parts, sum); err != nil {
 		return fmt.Errorf("reduce gradients: %w", err)
 	}
+	var err error
 	if p.totals[node], err = p.grads[node].get(); err != nil {
 		return err
 	}

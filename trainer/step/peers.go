@@ -19,11 +19,11 @@ type Peers interface {
 	First(node int) bool
 	// Replicas returns how many workers hold a node.
 	Replicas(node int) int
-	// Reduce joins the sums of the sub-trees over n microbatches that the holders of
-	// a node have, along the tree, and returns the total to all of them. It rounds
-	// to the engine's wire dtype before every addition and at the end. It may write
-	// to the parts.
-	Reduce(ctx context.Context, step, node, n int, parts []reduce.Part[[]float32]) ([]float32, error)
+	// Reduce joins the sums of sub-trees of microbatches that the holders of a node
+	// have, along the tree, and writes the total to sum on all of them. parts are in
+	// ascending order and as long as sum, which may be one of them. It rounds to the
+	// engine's wire dtype before every addition and at the end.
+	Reduce(ctx context.Context, step, node int, parts []reduce.Part[[]float32], sum []float32) error
 	// Gather returns what each worker said, by worker.
 	Gather(ctx context.Context, tag string, said []byte) ([][]byte, error)
 }

@@ -2,6 +2,7 @@ package step
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"ressa/kernels"
@@ -65,6 +66,16 @@ func LanguageFlows(c objective.Config) []Flow {
 		}
 	}
 	return flows
+}
+
+// LaterFlows returns what a stage after the first one of a tower computes: every
+// flow goes on where the stage before it stopped.
+func LaterFlows(first []Flow) []Flow {
+	out := slices.Clone(first)
+	for i := range out {
+		out[i].From = out[i].Name
+	}
+	return out
 }
 
 // towerKept is what a TowerNode keeps between forward and backward.
