@@ -49,7 +49,7 @@ func stepMemory(ctx context.Context, m *machine, log *slog.Logger) (_ *memory, e
 	}
 	j.Train.Steps, j.Train.Warmup, j.Prune.Method = 1, 0, "magnitude"
 	j.Data.Test, j.Data.Validation, j.Evaluate.Blind = api.Source{}, api.Source{}, false
-	d, lanes, err := openDevice(m.device, m.threads, 0, log)
+	d, lanes, err := openDevice(m.device, m.threads, 0, j.Train.Microbatches, log)
 	if err != nil {
 		return nil, err
 	}

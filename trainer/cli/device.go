@@ -16,9 +16,11 @@ import (
 // activations are what memory is short of. The result is the same bits either way.
 const smallModel = 200_000_000
 
-// openDevice opens what --device names. lanes is how many microbatches to compute
-// at the same time.
-func openDevice(name string, threads int, weights int64, log *slog.Logger) (d kernels.Device, lanes int, err error) {
+// openDevice opens what --device names for weights of that many bytes. lanes is how
+// many microbatches to compute at the same time: never more than most, nor than
+// there are processors, because each costs the memory of its activations. Threads
+// that have no lane of their own help the others.
+func openDevice(name string, threads int, weights int64, most int, log *slog.Logger) (d kernels.Device, lanes int, err error) {
 	if name != "auto" && name != "cpu" {
 		return nil, 0, api.Invalid(fmt.Errorf("--device: found %q, want auto or cpu", name))
 	}
@@ -26,10 +28,10 @@ func openDevice(name string, threads int, weights int64, log *slog.Logger) (d ke
 		threads = runtime.NumCPU()
 	}
 	lanes = 1
-	inner := threads
 	if weights < smallModel {
-		lanes, inner = threads, 1
+		lanes = min(threads, runtime.NumCPU(), most)
 	}
+	inner := threads - lanes + 1
 	d, err = cpu.Open(cpu.Options{Threads: inner})
 	if err == nil {
 		log.Info("device", "kind", d.Kind(), "lanes", lanes, "threads", inner)

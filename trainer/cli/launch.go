@@ -26,14 +26,18 @@ type Launch struct {
 
 // Repair runs a job from its start.
 func Repair(ctx context.Context, j api.Job, l Launch) (api.Result, error) {
-	return l.on(j.Model.Path, func(d kernels.Device, lanes int) (api.Result, error) {
+	return l.on(j.Model.Path, j.Train.Microbatches, func(d kernels.Device, lanes int) (api.Result, error) {
 		return job.Run(ctx, j, l.options(d, lanes))
 	})
 }
 
 // Resume goes on with the run in l.Dir.
 func Resume(ctx context.Context, l Launch) (api.Result, error) {
-	return l.on(filepath.Join(l.Dir, "model"), func(d kernels.Device, lanes int) (api.Result, error) {
+	j, err := job.Saved(l.Dir)
+	if err != nil { // the run's folder is looked at again, and reports it
+		j = api.Default()
+	}
+	return l.on(j.Model.Path, j.Train.Microbatches, func(d kernels.Device, lanes int) (api.Result, error) {
 		return job.Resume(ctx, l.options(d, lanes))
 	})
 }
@@ -41,7 +45,7 @@ func Resume(ctx context.Context, l Launch) (api.Result, error) {
 // Validate opens what a job names.
 func Validate(ctx context.Context, j api.Job) error {
 	l := Launch{Device: "auto", Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Emit: func(api.Event) {}}
-	_, err := l.on(j.Model.Path, func(d kernels.Device, lanes int) (api.Result, error) {
+	_, err := l.on(j.Model.Path, 1, func(d kernels.Device, lanes int) (api.Result, error) {
 		return api.Result{}, job.Validate(ctx, j, d)
 	})
 	return err
@@ -54,9 +58,10 @@ func (l Launch) options(d kernels.Device, lanes int) job.Options {
 	return job.Options{Dir: l.Dir, Device: d, Lanes: lanes, Replace: l.Replace, Emit: l.Emit, Log: l.Log, Now: time.Now}
 }
 
-// on opens the device for a model of this size and closes it afterwards.
-func (l Launch) on(model string, run func(d kernels.Device, lanes int) (api.Result, error)) (api.Result, error) {
-	d, lanes, err := openDevice(l.Device, l.Threads, weightBytes(model), l.Log)
+// on opens the device for a model of this size, for at most so many lanes, and
+// closes it afterwards.
+func (l Launch) on(model string, lanes int, run func(d kernels.Device, lanes int) (api.Result, error)) (api.Result, error) {
+	d, lanes, err := openDevice(l.Device, l.Threads, weightBytes(model), lanes, l.Log)
 	if err != nil {
 		return api.Result{}, err
 	}

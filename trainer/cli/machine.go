@@ -52,7 +52,7 @@ func (m *machine) on(cmd *cobra.Command, weights string, run func(kernels.Device
 	if err := m.check(); err != nil {
 		return err
 	}
-	d, lanes, err := openDevice(m.device, m.threads, weightBytes(weights), m.log(cmd))
+	d, lanes, err := openDevice(m.device, m.threads, weightBytes(weights), api.MaxThreads, m.log(cmd))
 	if err != nil {
 		return err
 	}

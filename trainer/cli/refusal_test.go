@@ -94,8 +94,8 @@ func (s scenario) refused(job, want string) {
 	if o.code != api.ExitInvalid {
 		s.Errorf("exit %d, want %d", o.code, api.ExitInvalid)
 	}
-	if strings.Count(strings.TrimSpace(lastError(o.stderr)), "\n") > 0 || !strings.Contains(lastError(o.stderr), want) {
-		s.Errorf("error %q, want one line with %q", o.stderr, want)
+	if !strings.HasPrefix(o.stderr, "ressa: ") || strings.Count(o.stderr, "\n") != 1 || !strings.Contains(o.stderr, want) || o.stdout != "" {
+		s.Errorf("error %q and output %q, want one line with %q and nothing", o.stderr, o.stdout, want)
 	}
 	if _, err := os.Stat(dir); err == nil {
 		names, _ := os.ReadDir(dir)
@@ -189,6 +189,16 @@ func TestJobsAreRefused(t *testing.T) {
 			return b
 		})
 	})
+	spoiled("negative layers", "vision_config.num_hidden_layers is -2, want 0 to", func(s scenario, dir string) {
+		s.edit(filepath.Join(dir, "config.json"), func(b []byte) []byte {
+			var c map[string]any
+			s.check(json.Unmarshal(b, &c))
+			c["vision_config"].(map[string]any)["num_hidden_layers"] = -2
+			b, err := json.Marshal(c)
+			s.check(err)
+			return b
+		})
+	})
 	spoiled("no tokenizer", "tokenizer.json", func(s scenario, dir string) { s.check(os.Remove(filepath.Join(dir, "tokenizer.json"))) })
 	spoiled("no weights", "no weights", func(s scenario, dir string) { s.check(os.Remove(filepath.Join(dir, weights))) })
 
@@ -199,7 +209,11 @@ func TestJobsAreRefused(t *testing.T) {
 		"missing data":   {trainSource, "{format: llava, path: /nothing/data.json}", "data.train"},
 		"rank too large": {"rank: 4", "rank: 33", "rank 33"},
 		"missing masks":  {"calibration_samples: 20", "masks: /nothing", "prune.masks"},
-		"bad pattern":    {`pattern: "2:4"`, `pattern: "4:2"`, "4:2"},
+		"bad pattern":    {`pattern: "2:4"`, `pattern: "4:2"`, `job.yaml: prune.pattern: found "4:2"`},
+		"own pattern":    {`pattern: "2:4"`, `pattern: "2:4", language: "+2:04"`, `job.yaml: prune.language: found "+2:04"`},
+		"odd width":      {`pattern: "2:4"`, `pattern: "2:4", vision: "4:16"`, "prune.vision: model.vision_tower.encoder.layers.0.mlp.fc2.weight: pattern 4:16: width 40, want a multiple of 16"},
+		"seed":           {"name: tiny", "seed: -1", "job.yaml: line 2: seed: found -1, want an integer from 0 to 18446744073709551615"},
+		"learning rate":  {"learning_rate: 0.02", "learning_rate: 1e300", "train.learning_rate: found 1e+300, want a number above 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := scenario{t, s.files}
@@ -217,14 +231,31 @@ func TestDataIsRefused(t *testing.T) {
 		s.edit(name, func(b []byte) []byte { return b[:len(b)/2] })
 		s.refused(s.job(trainSource, source), filepath.Base(name))
 	})
+	t.Run("corrupt image for pruning", func(t *testing.T) {
+		s := scenario{t, s.files}
+		dir, _ := s.conversations(30)
+		names := s.images(dir)
+		s.edit(names[len(names)/2], func(b []byte) []byte { return b[:len(b)/2] })
+		args := []string{"--format", "llava", "--data", filepath.Join(dir, conversation.FileName), "--images", filepath.Join(dir, conversation.ImageFolder)}
+		out := filepath.Join(t.TempDir(), "out")
+		for _, verb := range [][]string{{"prune", s.model(), "--output", out}, {"eval", s.model(), "--max-new-tokens", "1"}} {
+			o := s.run(append(verb, args...)...)
+			if e := lastError(o.stderr); o.code != api.ExitFailed || !strings.Contains(e, filepath.Base(names[len(names)/2])) || o.stdout != "" {
+				t.Errorf("%v: exit %d, %q", verb, o.code, o.stderr)
+			}
+		}
+		if _, err := os.Stat(out); err == nil {
+			t.Error("a folder is left")
+		}
+	})
 	t.Run("corrupt image within", func(t *testing.T) {
 		s := scenario{t, s.files}
 		dir, source := s.conversations(30)
 		names := s.images(dir)
 		s.edit(names[len(names)/2], func(b []byte) []byte { return append([]byte("nothing"), b[7:]...) })
-		// Only training meets it: the run has begun, and stays to be resumed.
+		// Only training meets it: the run has begun, has failed, and stays to be resumed.
 		o := s.run("repair", s.job(trainSource, source, "method: wanda", "method: magnitude"), "--output", filepath.Join(t.TempDir(), "run"))
-		if e := lastError(o.stderr); o.code != api.ExitInvalid || !strings.Contains(e, filepath.Base(names[len(names)/2])) || !strings.Contains(e, "step ") {
+		if e := lastError(o.stderr); o.code != api.ExitFailed || !strings.Contains(e, filepath.Base(names[len(names)/2])) || !strings.Contains(e, "step ") {
 			t.Errorf("exit %d, %q, want the step and %s", o.code, o.stderr, names[len(names)/2])
 		}
 	})
@@ -392,32 +423,17 @@ func TestFoldersAreRefused(t *testing.T) {
 
 func TestNotFiniteNamesTheStep(t *testing.T) {
 	s := newScenario(t)
-	for name, job := range map[string]string{
-		"learning rate": s.job("learning_rate: 0.02", "learning_rate: 1000000"),
-		"weight": func() string {
-			dir := s.copyModel()
-			s.edit(filepath.Join(dir, "model.safetensors"), func(b []byte) []byte {
-				n, h := header(b)
-				for name, e := range h {
-					if strings.Contains(name, "multi_modal_projector.linear_1.bias") {
-						at := 8 + n + int(e["data_offsets"].([]any)[0].(float64))
-						binary.LittleEndian.PutUint32(b[at:], 0x7fc00000)
-					}
-				}
-				return b
-			})
-			return s.job("MODEL", dir, "method: wanda", "method: magnitude")
-		}(),
-	} {
-		dir := filepath.Join(t.TempDir(), "run")
-		o := s.run("repair", job, "--output", dir)
-		e := lastError(o.stderr)
-		if o.code != api.ExitFailed || !strings.HasPrefix(e, "step ") || !strings.Contains(e, "not finite") {
-			t.Errorf("%s: exit %d, %q, want a step that is not finite", name, o.code, o.stderr)
-		}
-		if out := s.succeed("status", dir); !strings.Contains(out, api.Failed) {
-			t.Errorf("%s: status %q", name, out)
-		}
+	dir := filepath.Join(t.TempDir(), "run")
+	o := s.run("repair", s.job("learning_rate: 0.02", "learning_rate: 1000000", "alpha: 8", "alpha: 1000000"), "--output", dir)
+	e := lastError(o.stderr)
+	if o.code != api.ExitFailed || !strings.HasPrefix(e, "step ") || !strings.Contains(e, "not finite") {
+		t.Errorf("exit %d, %q, want a step that is not finite", o.code, o.stderr)
+	}
+	if !strings.Contains(o.stdout, "tiny failed after") {
+		t.Errorf("printed %q, want how long the run took", o.stdout)
+	}
+	if out := s.succeed("status", dir); !strings.Contains(out, api.Failed) {
+		t.Errorf("status %q", out)
 	}
 }
 

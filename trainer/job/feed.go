@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"ressa/coordinator/api"
 	"ressa/trainer/data"
 )
 
@@ -70,7 +69,7 @@ func (f *feed) prefetch(ctx context.Context, first, last int) <-chan fed {
 		for s := first; s < last; s++ {
 			batches, err := f.step(s)
 			if err != nil {
-				err = api.Invalid(fmt.Errorf("step %d: data: %w", s+1, err))
+				err = fmt.Errorf("step %d: data: %w", s+1, err)
 			}
 			select {
 			case out <- fed{s, batches, err}:

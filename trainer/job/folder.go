@@ -1,7 +1,6 @@
 package job
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -118,12 +117,16 @@ func (f *folder) writeJob(job api.Job) error {
 	return durable.WriteFile(f.path(jobFile), raw)
 }
 
-func (f *folder) readJob() (api.Job, error) {
-	raw, err := os.ReadFile(f.path(jobFile))
+func (f *folder) readJob() (api.Job, error) { return Saved(f.dir) }
+
+// Saved returns the job of the run that a folder holds.
+func Saved(dir string) (api.Job, error) {
+	f, err := os.Open(filepath.Join(dir, jobFile))
 	if err != nil {
-		return api.Job{}, api.Invalid(fmt.Errorf("%s holds no run: %w", f.dir, err))
+		return api.Job{}, api.Invalid(fmt.Errorf("%s holds no run: %w", dir, err))
 	}
-	return api.ParseJob(f.path(jobFile), bytes.NewReader(raw))
+	defer f.Close()
+	return api.ParseJob(f.Name(), f)
 }
 
 // state is what state.json holds: how far the run is and what finished phases

@@ -109,6 +109,7 @@ type run struct {
 }
 
 func start(ctx context.Context, j api.Job, o Options, f *folder, s *state, resumed bool) (api.Result, error) {
+	o.Lanes = min(o.Lanes, j.Train.Microbatches) // more would have nothing to compute
 	r := &run{Options: o, job: j, folder: f, state: s, started: o.Now(), resumed: resumed}
 	defer r.close()
 	err := r.phases(ctx)
