@@ -34,3 +34,17 @@ func (e *AbortError) Unwrap() error { return e.cause }
 
 // Error implements error.
 func (e *AbortError) Error() string { return fmt.Sprintf("rank %d aborted: %s", e.Rank, e.Reason) }
+
+// UnreachedError is returned by [Join] when a rank did not answer in time.
+type UnreachedError struct {
+	Rank  int
+	cause error
+}
+
+// Unwrap returns why the wait ended.
+func (e *UnreachedError) Unwrap() error { return e.cause }
+
+// Error implements error.
+func (e *UnreachedError) Error() string {
+	return fmt.Sprintf("no answer from rank %d: %v", e.Rank, e.cause)
+}

@@ -98,7 +98,7 @@ func (g *Group) greet(ctx context.Context, p *peer) error {
 		case <-g.done:
 			return g.Err()
 		case <-ctx.Done():
-			return fmt.Errorf("group: rank %d of %d waits for rank %d: %w", g.config.Rank, g.config.World, p.rank, context.Cause(ctx))
+			return fmt.Errorf("group: join as rank %d of %d: %w", g.config.Rank, g.config.World, &UnreachedError{p.rank, context.Cause(ctx)})
 		}
 		if settle == nil {
 			settle = time.After(pathSettle)

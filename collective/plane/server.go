@@ -54,7 +54,8 @@ func NewServer(addr string, port int, config *tls.Config, logger *slog.Logger) (
 }
 
 // URLs returns where the server can be dialled: one for each address it listens on,
-// loopback only if there is no other.
+// loopback only if there is no other. The fragment is the server's identity, which
+// [Dial] compares: an address may lead elsewhere from another network.
 func (s *Server) URLs() []string {
 	scheme, port := "nats", strconv.Itoa(s.Port())
 	if s.secure {
@@ -66,7 +67,7 @@ func (s *Server) URLs() []string {
 	}
 	urls := make([]string, len(hosts))
 	for i, h := range hosts {
-		urls[i] = scheme + "://" + net.JoinHostPort(h, port)
+		urls[i] = scheme + "://" + net.JoinHostPort(h, port) + "#" + s.server.ID()
 	}
 	return urls
 }
@@ -101,7 +102,10 @@ func (s *Server) Port() int {
 func (s *Server) Connect() (*Socket, error) {
 	c := &Socket{name: "this node's server", logger: s.logger,
 		dial: func(context.Context) (net.Conn, error) { return s.server.InProcessConn() }}
-	return c, c.open(context.Background())
+	if err := c.open(context.Background()); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // SlowConsumers returns how many connections were dropped because they did not take

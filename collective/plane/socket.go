@@ -32,6 +32,7 @@ const smallMessage = 2 << 10
 // Socket is a lean NATS client. Make one with [Dial] or [Server.Connect].
 type Socket struct {
 	name   string // for errors and logs
+	server string // identity of the server; "": any
 	dial   func(context.Context) (net.Conn, error)
 	tls    *tls.Config
 	user   *url.Userinfo
@@ -59,9 +60,9 @@ type subscription struct {
 
 var _ Conn = (*Socket)(nil)
 
-// Dial connects to the server at a URL, nats://[user:password@|token@]host:port, or
-// tls:// with a configuration. The context bounds the first attempt only; later ones
-// go on until Close.
+// Dial connects to the server at a URL, nats://[user:password@|token@]host:port[#id],
+// or tls:// with a configuration; with an id no other server is accepted. The context
+// bounds the first attempt only; later ones go on until Close.
 func Dial(ctx context.Context, rawURL string, config *tls.Config, logger *slog.Logger) (*Socket, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
@@ -77,9 +78,12 @@ func Dial(ctx context.Context, rawURL string, config *tls.Config, logger *slog.L
 		}
 	}
 	d := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}}
-	s := &Socket{name: u.Redacted(), tls: config, user: u.User, logger: logger,
+	s := &Socket{name: u.Redacted(), server: u.Fragment, tls: config, user: u.User, logger: logger,
 		dial: func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "tcp", u.Host) }}
-	return s, s.open(ctx)
+	if err := s.open(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // open makes the first connection and starts to read.
@@ -136,6 +140,9 @@ func (s *Socket) greet(ctx context.Context, c net.Conn) (net.Conn, *bufio.Reader
 	i, err := parseInfo(line)
 	if err != nil {
 		return nil, nil, i, err
+	}
+	if s.server != "" && i.Server != s.server {
+		return nil, nil, i, fmt.Errorf("another server answers there, %s", clip([]byte(i.Server)))
 	}
 	hello := connect{Name: "ressa", Lang: "go", Version: "1", Protocol: 1, Echo: true}
 	if i.TLSRequired || s.tls != nil {
