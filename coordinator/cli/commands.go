@@ -53,7 +53,7 @@ func (a *App) Root(verbs ...*cobra.Command) *cobra.Command {
 	}
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	root.SuggestionsMinimumDistance = 2
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return api.Invalid(err) })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return api.Invalid(flagValue(err)) })
 	root.AddCommand(verbs...)
 	return root
 }

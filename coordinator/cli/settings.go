@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,11 +47,11 @@ func (e Environment) Settle(cmd *cobra.Command) error {
 		variable := "RESSA_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		if v, ok := e.Lookup(variable); ok {
 			if wrong := cmd.Flags().Set(f.Name, v); wrong != nil {
-				err = fmt.Errorf("%s: %w", variable, wrong)
+				err = fmt.Errorf("%s: %w", variable, flagValue(wrong))
 			}
 		} else if v, ok := file[f.Name]; ok {
 			if wrong := cmd.Flags().Set(f.Name, v); wrong != nil {
-				err = fmt.Errorf("%s: %s: %w", path, f.Name, wrong)
+				err = fmt.Errorf("%s: %w", path, flagValue(wrong))
 			}
 		}
 	})
@@ -78,6 +79,26 @@ func (e Environment) configFile() (settings map[string]string, path string, err 
 		return nil, "", fmt.Errorf("configuration %s: %w", path, err)
 	}
 	return settings, path, nil
+}
+
+// flagValue words an error about the value of a flag that is no number or boolean
+// as other errors are, without the words of the library that parsed it.
+func flagValue(err error) error {
+	var value *pflag.InvalidValueError
+	var parse *strconv.NumError
+	if !errors.As(err, &value) || !errors.As(err, &parse) {
+		return err
+	}
+	want := "a number"
+	switch value.GetFlag().Value.Type() {
+	case "bool":
+		want = "true or false"
+	case "int", "int64":
+		want = "an integer of at most 64 bits"
+	case "uint", "uint64":
+		want = "an integer of 0 or more, of at most 64 bits"
+	}
+	return fmt.Errorf("--%s: found %q, want %s", value.GetFlag().Name, value.GetValue(), want)
 }
 
 // Output is the value of -o.
