@@ -34,7 +34,7 @@ func Flat(r io.Reader) (map[string]string, error) {
 	for _, p := range pairs {
 		s, ok := scalarOf(p.value)
 		if !ok {
-			return nil, fmt.Errorf("line %d: %s is %s, want one value", line(p.value), p.key, kindOf(p.value))
+			return nil, fmt.Errorf("line %d: %s is %s, want one value", line(p.value), shorten(p.key), kindOf(p.value))
 		}
 		out[p.key] = s.text
 	}
@@ -64,7 +64,7 @@ func document(r io.Reader) (ast.Node, error) {
 	for _, t := range tokens {
 		switch t.Type {
 		case token.AnchorType, token.AliasType, token.TagType, token.MergeKeyType, token.MappingKeyType, token.DirectiveType:
-			return nil, fmt.Errorf("line %d: found %q, want no anchors, aliases, tags, directives, merge and explicit keys", t.Position.Line, t.Value)
+			return nil, fmt.Errorf("line %d: found %q, want no anchors, aliases, tags, directives, merge and explicit keys", t.Position.Line, shorten(t.Value))
 		}
 	}
 	file, err := parser.Parse(tokens, 0)
@@ -90,7 +90,7 @@ func syntax(err error) error {
 	if !errors.As(err, &detailed) {
 		return err
 	}
-	message, _, _ := strings.Cut(detailed.GetMessage(), "\n")
+	message := shorten(detailed.GetMessage())
 	if t := detailed.GetToken(); t != nil && t.Position != nil {
 		return fmt.Errorf("line %d: %s", t.Position.Line, message)
 	}

@@ -44,7 +44,7 @@ func decodeStruct(node ast.Node, into reflect.Value, path string) error {
 	for _, p := range pairs {
 		i, ok := fields[p.key]
 		if !ok {
-			return fmt.Errorf("line %d: unknown key %q, %s", line(p.at), join(path, p.key), nearest(p.key, fields))
+			return fmt.Errorf("line %d: unknown key %q, %s", line(p.at), join(path, shorten(p.key)), nearest(p.key, fields))
 		}
 		if err := decodeField(p.value, into.Field(i), into.Type().Field(i).Tag.Get(rangeTag), join(path, p.key)); err != nil {
 			return err
@@ -90,7 +90,7 @@ func decodeMap(node ast.Node, into reflect.Value, limits, path string) error {
 	into.Set(reflect.MakeMap(into.Type()))
 	for _, p := range pairs {
 		v := reflect.New(into.Type().Elem()).Elem()
-		if err := decodeField(p.value, v, limits, join(path, p.key)); err != nil {
+		if err := decodeField(p.value, v, limits, join(path, shorten(p.key))); err != nil {
 			return err
 		}
 		into.SetMapIndex(reflect.ValueOf(p.key), v)
@@ -130,6 +130,8 @@ func assign(s scalar, into reflect.Value) bool {
 // longest bounds what an error quotes of a file.
 const longest = 80
 
+// shorten returns a text from a file as an error quotes it: in one line, and no
+// more of it than helps.
 func shorten(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if r < ' ' {

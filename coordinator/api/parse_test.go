@@ -61,6 +61,8 @@ func TestParseJobRefuses(t *testing.T) {
 		"alias":         {minimal + "train: *x\n", "no anchors"},
 		"merge":         {minimal + "train: {<<: {steps: 1}}\n", "no anchors"},
 		"tag":           {minimal + "seed: !!int 3\n", "no anchors"},
+		"long tag":      {minimal + "seed: !" + strings.Repeat("t", 6000) + " 3\n", "no anchors"},
+		"long value":    {minimal + "seed: " + strings.Repeat("1", 6000) + "\n", "seed: found 1111"},
 		"large":         {minimal + "# " + strings.Repeat("x", MaxDocumentBytes), "more than 32768 bytes"},
 		"deep":          {"a: " + strings.Repeat("[", 30000), "YAML tokens, want at most 4096"},
 		"lines":         {minimal + strings.Repeat("\r", 9000), "lines, want at most 2000"},
@@ -78,6 +80,9 @@ func refuses(t *testing.T, name, text, want string) {
 	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "job.yaml: ") || !strings.Contains(err.Error(), want) {
 		t.Errorf("%s: error %v, want ErrInvalid with %q", name, err, want)
 		return
+	}
+	if len(err.Error()) > 500 {
+		t.Errorf("%s: the error has %d bytes", name, len(err.Error()))
 	}
 	for _, never := range []string{"\n", "int64", "uint64", "float64", "Go value", "Go struct"} {
 		if strings.Contains(err.Error(), never) {
