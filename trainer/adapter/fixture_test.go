@@ -70,7 +70,7 @@ func (b *bench) param(d kernels.DType, name string, rows, cols int) *model.Param
 		v[i] = r.Normal()
 	}
 	exact := b.tensor(kernels.F32, rows, cols)
-	b.stream.Upload(exact, encode(v))
+	b.stream.Upload(exact, kernels.EncodeF32(v))
 	p := &model.Param{Name: name, Shape: []int{rows, cols}, Value: b.tensor(d, rows, cols)}
 	b.stream.Convert(p.Value, exact)
 	b.tower.params = append(b.tower.params, p)
@@ -126,7 +126,7 @@ func (b *bench) lane(a *Attachment) *model.Lane {
 		for i := range v {
 			v[i] = r.Normal() * 0.01
 		}
-		b.stream.Upload(n.B.View(values), encode(v))
+		b.stream.Upload(n.B.View(values), kernels.EncodeF32(v))
 	}
 	return &model.Lane{Stream: b.stream, Pool: model.NewPool(b.device), Values: values}
 }

@@ -2,7 +2,6 @@ package adapter
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"hash/fnv"
 	"math"
@@ -17,10 +16,9 @@ const site random.Site = 0x41_42 // "AB"
 
 // Init writes the initial values into values, F32 (1, Layout.Len): A uniform in
 // ±1/√in (PyTorch's kaiming_uniform_ with a = √5, as LoRA and PEFT start), B zero,
-// a trained weight W⊙M (of the pruner's W where it
-// rewrote it), any other trained parameter its own value. Gaps are zero.
-// A's numbers depend on the seed and the tensor's name alone. It returns after
-// the stream was synchronised.
+// a trained weight W⊙M (of the pruner's W where it rewrote it), any other trained
+// parameter its own value. Gaps are zero. A's numbers depend on the seed and the
+// tensor's name alone. It returns after the stream was synchronised.
 func (a *Attachment) Init(ctx context.Context, s kernels.Stream, values kernels.Tensor, seed uint64) error {
 	if a.Layout.Len == 0 {
 		return nil
@@ -35,7 +33,7 @@ func (a *Attachment) Init(ctx context.Context, s kernels.Stream, values kernels.
 		if n.A == nil {
 			continue
 		}
-		s.Upload(n.A.View(values), encode(KaimingUniform(n.A, seed)))
+		s.Upload(n.A.View(values), kernels.EncodeF32(KaimingUniform(n.A, seed)))
 	}
 	for _, p := range a.tower.Params() {
 		if p.Slot == nil {
@@ -75,12 +73,4 @@ func base(n *model.Linear) kernels.Tensor {
 		return n.Pruned
 	}
 	return n.Weight.Value
-}
-
-func encode(v []float32) []byte {
-	b := make([]byte, 4*len(v))
-	for i, x := range v {
-		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(x))
-	}
-	return b
 }

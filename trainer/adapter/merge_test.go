@@ -30,7 +30,7 @@ func (b *bench) forward(n *model.Linear, l *model.Lane) []float32 {
 	for i := range v {
 		v[i] = float32(i%7) - 3
 	}
-	b.stream.Upload(x, encode(v))
+	b.stream.Upload(x, kernels.EncodeF32(v))
 	n.Forward(l, y, x, model.Student)
 	return b.floats(y)
 }
@@ -61,7 +61,7 @@ func TestMergedIsTrained(t *testing.T) {
 					// The exported weight in a plain dense layer.
 					plain := *n
 					plain.Mask, plain.Weight = kernels.Tensor{}, &model.Param{Value: b.tensor(kernels.F32, n.Out(), n.In())}
-					b.stream.Upload(plain.Weight.Value, encode(w))
+					b.stream.Upload(plain.Weight.Value, kernels.EncodeF32(w))
 					if !equal(b.forward(&plain, &model.Lane{Stream: b.stream}), trained[i]) {
 						t.Errorf("%s %v→%v: %s computes otherwise after the merge", m, stored, round, n.Weight.Name)
 					}

@@ -101,8 +101,8 @@ func LoadPEFT(ctx context.Context, factors []Factors, parts []Part) error {
 			if scale := float32(x.Alpha / float64(x.Rank)); scale != n.Scale {
 				return fmt.Errorf("adapter: scale of %s is alpha/r = %v in the files, %v in the job", module, scale, n.Scale)
 			}
-			upload(stream, n.A.View(part.Lane.Values), x.A)
-			upload(stream, n.B.View(part.Lane.Values), x.B)
+			stream.Upload(n.A.View(part.Lane.Values), kernels.EncodeF32(x.A))
+			stream.Upload(n.B.View(part.Lane.Values), kernels.EncodeF32(x.B))
 			delete(byModule, module)
 		}
 		if err := stream.Synchronize(ctx); err != nil {
@@ -116,5 +116,3 @@ func LoadPEFT(ctx context.Context, factors []Factors, parts []Part) error {
 	}
 	return nil
 }
-
-func upload(s kernels.Stream, dst kernels.Tensor, v []float32) { s.Upload(dst, encode(v)) }

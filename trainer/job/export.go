@@ -5,9 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"math"
 
 	"ressa/coordinator/api"
+	"ressa/kernels"
 	"ressa/trainer/export"
 	"ressa/trainer/model"
 	"ressa/trainer/step"
@@ -70,8 +70,5 @@ func hashSlot(write func([]byte) (int, error), s *model.Slot, host []float32) {
 	raw := append([]byte(s.Name), 0)
 	raw = binary.LittleEndian.AppendUint64(raw, uint64(s.Rows))
 	raw = binary.LittleEndian.AppendUint64(raw, uint64(s.Cols))
-	for _, x := range host[s.Offset : s.Offset+s.Len()] {
-		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(x))
-	}
-	_, _ = write(raw)
+	_, _ = write(append(raw, kernels.EncodeF32(host[s.Offset:s.Offset+s.Len()])...))
 }

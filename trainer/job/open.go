@@ -93,15 +93,8 @@ func (s *Subject) openModel(ctx context.Context, d kernels.Device, random bool, 
 		}
 	}
 	s.Config, s.Spelling = f.Config().Raw, f.Spelling()
-	c, err := llava.ParseConfig(s.Config)
-	if err != nil {
-		return fmt.Errorf("%s: %w", s.Dir, err)
-	}
-	s.Model, err = llava.Load(ctx, d, c, f, llava.Options{})
-	if err != nil {
-		return fmt.Errorf("%s: %w", s.Dir, err)
-	}
-	return nil
+	s.Model, err = llava.FromFolder(ctx, d, f, llava.Options{})
+	return err
 }
 
 func (s *Subject) openEncoder(o SubjectOptions) error {

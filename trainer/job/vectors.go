@@ -2,11 +2,9 @@ package job
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 
 	"ressa/coordinator/api"
 	"ressa/kernels"
@@ -35,7 +33,7 @@ func (r *run) checkpoint(ctx context.Context, metrics map[string]float64) error 
 			for _, s := range v.Layout.Slots {
 				part := host[s.Offset : s.Offset+s.Len()]
 				entries = append(entries, safetensors.Entry{Name: tensorName(kinds()[k], s), DType: safetensors.F32, Shape: []int{s.Rows, s.Cols},
-					Write: func(w io.Writer) error { return writeFloats(w, part) }})
+					Write: func(w io.Writer) error { _, err := w.Write(kernels.EncodeF32(part)); return err }})
 			}
 		}
 	}
@@ -47,15 +45,6 @@ func (r *run) checkpoint(ctx context.Context, metrics map[string]float64) error 
 	r.save(api.Running)
 	r.emit(api.Event{Event: "checkpoint", Done: r.state.Step, Total: r.job.Train.Steps, Of: "checkpoint"})
 	return nil
-}
-
-func writeFloats(w io.Writer, v []float32) error {
-	raw := make([]byte, 4*len(v))
-	for i, x := range v {
-		binary.LittleEndian.PutUint32(raw[4*i:], math.Float32bits(x))
-	}
-	_, err := w.Write(raw)
-	return err
 }
 
 // load puts a checkpoint's state into the engine and closes the checkpoint.

@@ -34,11 +34,15 @@ func (s Spelling) String() string {
 	return "canonical keys"
 }
 
+// What canonical keys begin with, by the part of the model that they belong to.
 const (
-	headKey        = "lm_head."
-	languageKey    = "model.language_model."
-	projectorKey   = "model.multi_modal_projector."
-	visionKey      = "model.vision_tower."
+	HeadPrefix      = "lm_head."
+	LanguagePrefix  = "model.language_model."
+	ProjectorPrefix = "model.multi_modal_projector."
+	VisionPrefix    = "model.vision_tower."
+)
+
+const (
 	visionModelKey = "vision_model."
 
 	originalHead      = "language_model.lm_head."
@@ -50,8 +54,8 @@ const (
 // pairs gives the prefixes that the two spellings have for the same thing.
 func pairs() [4][2]string {
 	return [4][2]string{
-		{originalHead, headKey}, {originalLanguage, languageKey},
-		{originalProjector, projectorKey}, {originalVision, visionKey},
+		{originalHead, HeadPrefix}, {originalLanguage, LanguagePrefix},
+		{originalProjector, ProjectorPrefix}, {originalVision, VisionPrefix},
 	}
 }
 
@@ -64,8 +68,8 @@ func Canonical(key string) string {
 			break
 		}
 	}
-	if rest, ok := strings.CutPrefix(key, visionKey+visionModelKey); ok {
-		return visionKey + rest
+	if rest, ok := strings.CutPrefix(key, VisionPrefix+visionModelKey); ok {
+		return VisionPrefix + rest
 	}
 	return key
 }
@@ -73,8 +77,8 @@ func Canonical(key string) string {
 // Spell returns a canonical key in spelling s, the inverse of [Canonical].
 func (s Spelling) Spell(canonical string) string {
 	key := canonical
-	if rest, ok := strings.CutPrefix(key, visionKey); ok && s.VisionModel {
-		key = visionKey + visionModelKey + rest
+	if rest, ok := strings.CutPrefix(key, VisionPrefix); ok && s.VisionModel {
+		key = VisionPrefix + visionModelKey + rest
 	}
 	if !s.Original {
 		return key

@@ -81,7 +81,7 @@ func FuzzSpelling(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, key string, original, visionModel bool) {
 		canonical := Canonical(key)
-		if strings.HasPrefix(canonical, visionKey+visionModelKey) {
+		if strings.HasPrefix(canonical, VisionPrefix+visionModelKey) {
 			return // vision_model twice: not a key of any version
 		}
 		if again := Canonical(canonical); again != canonical {

@@ -1,10 +1,10 @@
 package generate
 
 import (
-	"encoding/binary"
 	"math"
 	"slices"
 
+	"ressa/kernels"
 	"ressa/trainer/random"
 )
 
@@ -14,11 +14,8 @@ const site random.Site = 0x5341_4D50 // "SAMP"
 // sample draws a token for every row of logits, F32 (B, vocabulary) as bytes.
 func (r *run) sample(raw []byte, vocabulary int) []int32 {
 	next := make([]int32, len(r.lengths))
-	logits := make([]float32, vocabulary)
 	for i := range next {
-		for j := range logits {
-			logits[j] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*(i*vocabulary+j):]))
-		}
+		logits := kernels.DecodeF32(raw[4*i*vocabulary : 4*(i+1)*vocabulary])
 		u := random.New(r.options.Seed, uint32(r.lengths[i]), uint32(r.options.FirstSequence+i), site)
 		next[i] = draw(logits, r.options, u.Float64())
 	}

@@ -2,7 +2,6 @@ package layer_test
 
 import (
 	"context"
-	"encoding/binary"
 	"math"
 	"testing"
 
@@ -68,7 +67,7 @@ func (b *bench) tensor(rows, cols int) kernels.Tensor {
 	for i := range v {
 		v[i] = float32(math.Sin(float64(3*i + rows + 7*cols)))
 	}
-	b.lane.Stream.Upload(x, layer.Bytes(v))
+	b.lane.Stream.Upload(x, kernels.EncodeF32(v))
 	return x
 }
 
@@ -88,8 +87,8 @@ func (b *bench) read(x kernels.Tensor) []float64 {
 		b.t.Fatal(err)
 	}
 	out := make([]float64, x.Len())
-	for i := range out {
-		out[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:])))
+	for i, v := range kernels.DecodeF32(raw) {
+		out[i] = float64(v)
 	}
 	return out
 }
@@ -130,7 +129,7 @@ func TestBlockInputGradient(t *testing.T) {
 						v[j] = float32(at[j])
 					}
 					v[i] += float32(by)
-					b.lane.Stream.Upload(x, layer.Bytes(v))
+					b.lane.Stream.Upload(x, kernels.EncodeF32(v))
 					sum, _ := value(x, false)
 					return sum
 				}

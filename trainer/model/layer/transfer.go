@@ -2,7 +2,6 @@ package layer
 
 import (
 	"encoding/binary"
-	"math"
 
 	"ressa/kernels"
 	"ressa/trainer/model"
@@ -24,15 +23,6 @@ func Copy(l *model.Lane, x kernels.Tensor) kernels.Tensor {
 	t := l.Scratch(x.Rows, x.Cols)
 	l.Stream.Convert(t, x)
 	return t
-}
-
-// Bytes returns v as little-endian binary32.
-func Bytes(v []float32) []byte {
-	raw := make([]byte, 4*len(v))
-	for i, x := range v {
-		binary.LittleEndian.PutUint32(raw[4*i:], math.Float32bits(x))
-	}
-	return raw
 }
 
 // ZeroGradients writes zero gradients for whatever is trained among parameters

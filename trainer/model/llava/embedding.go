@@ -2,6 +2,7 @@ package llava
 
 import (
 	"ressa/kernels"
+	"ressa/trainer/checkpoint/hf"
 	"ressa/trainer/data"
 	"ressa/trainer/model"
 	"ressa/trainer/model/layer"
@@ -17,7 +18,7 @@ type inputEmbedding struct {
 
 func newInputEmbedding(b *builder, c Config) *inputEmbedding {
 	e := &inputEmbedding{projector: newProjector(b, c), tied: c.Language.Tied}
-	b.prefix = languagePrefix
+	b.prefix = hf.LanguagePrefix
 	e.tokens = b.param("embed_tokens.weight", normalLanguage, c.Language.Vocabulary, c.Language.Hidden)
 	return e
 }

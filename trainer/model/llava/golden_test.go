@@ -79,7 +79,7 @@ func (g goldens) raw(name string) safetensors.Tensor {
 
 func (g goldens) floats(name string) []float32 {
 	g.t.Helper()
-	return toFloats(g.raw(name).Data)
+	return kernels.DecodeF32(g.raw(name).Data)
 }
 
 func (g goldens) ints(name string) []int32 {
@@ -120,14 +120,6 @@ func (g goldens) batch(c llava.Config) *data.Batch {
 		g.t.Fatal(err)
 	}
 	return b
-}
-
-func toFloats(raw []byte) []float32 {
-	out := make([]float32, len(raw)/4)
-	for i := range out {
-		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-	}
-	return out
 }
 
 // relative returns ‖got − want‖/‖want‖.

@@ -2,6 +2,7 @@ package llava
 
 import (
 	"ressa/kernels"
+	"ressa/trainer/checkpoint/hf"
 	"ressa/trainer/data"
 	"ressa/trainer/model"
 	"ressa/trainer/model/layer"
@@ -32,7 +33,7 @@ func newLanguage(b *builder, c Config, stage Range, rotary *layer.Rotary) *Langu
 	if stage.Lo == 0 {
 		t.embed = newInputEmbedding(b, c)
 	}
-	b.prefix, b.normal = languagePrefix, normalLanguage
+	b.prefix, b.normal = hf.LanguagePrefix, normalLanguage
 	for i := stage.Lo; i < stage.Hi; i++ {
 		t.blocks = append(t.blocks, languageBlock(b, c.Language, i, rotary))
 	}
@@ -43,7 +44,7 @@ func newLanguage(b *builder, c Config, stage Range, rotary *layer.Rotary) *Langu
 			t.head = &model.Linear{Weight: t.embed.tokens}
 		} else {
 			b.prefix = ""
-			t.head = &model.Linear{Weight: b.param(headName, normalLanguage, c.Language.Vocabulary, c.Language.Hidden)}
+			t.head = &model.Linear{Weight: b.param(hf.HeadPrefix+"weight", normalLanguage, c.Language.Vocabulary, c.Language.Hidden)}
 		}
 	}
 	t.params = b.take()

@@ -2,10 +2,8 @@ package llava
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"ressa/kernels"
@@ -25,21 +23,27 @@ type Tensors interface {
 	Tensor(name string) (safetensors.Tensor, error)
 }
 
-// Open returns the model, or the stages of it, that a Hugging Face folder holds,
-// in any spelling of the keys. See [ParseConfig] and [Load] for what it refuses.
+// Open is [FromFolder] of the folder at a path.
 func Open(ctx context.Context, device kernels.Device, dir string, o Options) (_ *Model, err error) {
 	f, err := hf.Open(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	return FromFolder(ctx, device, f, o)
+}
+
+// FromFolder returns the model, or the stages of it, that a Hugging Face folder
+// holds, in any spelling of the keys; the folder may be closed afterwards. See
+// [ParseConfig] and [Load] for what it refuses.
+func FromFolder(ctx context.Context, device kernels.Device, f *hf.Folder, o Options) (*Model, error) {
 	c, err := ParseConfig(f.Config().Raw)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, err)
+		return nil, fmt.Errorf("%s: %w", f.Dir(), err)
 	}
 	m, err := Load(ctx, device, c, f, o)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, err)
+		return nil, fmt.Errorf("%s: %w", f.Dir(), err)
 	}
 	return m, nil
 }
@@ -83,27 +87,11 @@ func (s *stored) load(name string, shape []int, _ initial) (kernels.Tensor, erro
 	case safetensors.BF16:
 		return s.store.put(kernels.BF16, rows, cols, t.Data)
 	case safetensors.F16:
-		return s.store.put(kernels.F32, rows, cols, widen(t.Data))
+		wide, err := t.Float32()
+		if err != nil {
+			return kernels.Tensor{}, fmt.Errorf("tensor %q: %w", name, err)
+		}
+		return s.store.put(kernels.F32, rows, cols, kernels.EncodeF32(wide))
 	}
 	return kernels.Tensor{}, fmt.Errorf("tensor %q is %v, want F32, BF16 or F16: %w", name, t.DType, ErrTensor)
-}
-
-// widen converts little-endian binary16 to binary32; every value is exact.
-func widen(half []byte) []byte {
-	out := make([]byte, 2*len(half))
-	for i := 0; i+2 <= len(half); i += 2 {
-		binary.LittleEndian.PutUint32(out[2*i:], widenOne(binary.LittleEndian.Uint16(half[i:])))
-	}
-	return out
-}
-
-func widenOne(h uint16) uint32 {
-	sign, exponent, fraction := uint32(h&0x8000)<<16, uint32(h>>10&0x1F), uint32(h&0x3FF)
-	switch {
-	case exponent == 0x1F: // infinity and NaN
-		return sign | 0x7F80_0000 | fraction<<13
-	case exponent == 0: // zero and subnormal: fraction·2⁻²⁴
-		return sign | math.Float32bits(float32(fraction)*0x1p-24)
-	}
-	return sign | (exponent+127-15)<<23 | fraction<<13
 }

@@ -49,7 +49,7 @@ func rewrite(t *testing.T, s hf.Spelling, change func(name string, x safetensors
 // as binary16 of the value cut to 10 bits of fraction.
 func narrow(x safetensors.Tensor, d safetensors.DType) safetensors.Tensor {
 	out := make([]byte, len(x.Data)/2)
-	for i, v := range toFloats(x.Data) {
+	for i, v := range kernels.DecodeF32(x.Data) {
 		bits := math.Float32bits(v)
 		h := uint16(bits >> 16)
 		if d == safetensors.F16 {
@@ -67,7 +67,7 @@ func narrow(x safetensors.Tensor, d safetensors.DType) safetensors.Tensor {
 // widened returns the float32 values that narrow leaves.
 func widened(x safetensors.Tensor, d safetensors.DType) safetensors.Tensor {
 	out := make([]byte, len(x.Data))
-	for i, v := range toFloats(x.Data) {
+	for i, v := range kernels.DecodeF32(x.Data) {
 		bits := math.Float32bits(v)
 		if d == safetensors.BF16 {
 			bits &= 0xFFFF_0000
@@ -133,7 +133,7 @@ func TestParamsAreTheWholeCheckpoint(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(x.Shape, p.Shape) || !sameBits(r.read(p.Value), toFloats(x.Data)) {
+		if !slices.Equal(x.Shape, p.Shape) || !sameBits(r.read(p.Value), kernels.DecodeF32(x.Data)) {
 			t.Errorf("%s is not what the file holds", p.Name)
 		}
 	}

@@ -2,6 +2,7 @@ package llava
 
 import (
 	"ressa/kernels"
+	"ressa/trainer/checkpoint/hf"
 	"ressa/trainer/model"
 	"ressa/trainer/model/layer"
 )
@@ -14,7 +15,7 @@ type projector struct {
 }
 
 func newProjector(b *builder, c Config) *projector {
-	b.prefix, b.normal = projectorPrefix, normalLanguage
+	b.prefix, b.normal = hf.ProjectorPrefix, normalLanguage
 	return &projector{
 		first:      b.linear("linear_1", c.Language.Hidden, c.Vision.Hidden, c.ProjectorBias),
 		second:     b.linear("linear_2", c.Language.Hidden, c.Language.Hidden, c.ProjectorBias),

@@ -2,9 +2,7 @@ package llava
 
 import (
 	"context"
-	"encoding/binary"
 	"hash/fnv"
-	"math"
 
 	"ressa/kernels"
 	"ressa/trainer/random"
@@ -34,26 +32,26 @@ func (d *drawn) load(name string, shape []int, kind initial) (kernels.Tensor, er
 	if err != nil {
 		return kernels.Tensor{}, err
 	}
-	data := make([]byte, 4*rows*cols)
+	values := make([]float32, rows*cols)
 	switch kind {
 	case ones:
-		for i := 0; i < len(data); i += 4 {
-			binary.LittleEndian.PutUint32(data[i:], math.Float32bits(1))
+		for i := range values {
+			values[i] = 1
 		}
 	case normalVision:
-		d.normal(data, name, d.config.Vision.InitStd)
+		d.normal(values, name, d.config.Vision.InitStd)
 	case normalLanguage:
-		d.normal(data, name, d.config.Language.InitStd)
+		d.normal(values, name, d.config.Language.InitStd)
 	}
-	return d.store.put(kernels.F32, rows, cols, data)
+	return d.store.put(kernels.F32, rows, cols, kernels.EncodeF32(values))
 }
 
-func (d *drawn) normal(data []byte, name string, std float32) {
+func (d *drawn) normal(values []float32, name string, std float32) {
 	h := fnv.New64a()
 	h.Write([]byte(name)) // never fails
 	key := h.Sum64()
 	r := random.New(d.seed, uint32(key), uint32(key>>32), initSite)
-	for i := 0; i < len(data); i += 4 {
-		binary.LittleEndian.PutUint32(data[i:], math.Float32bits(float32(r.Normal()*std)))
+	for i := range values {
+		values[i] = r.Normal() * std
 	}
 }

@@ -99,7 +99,7 @@ func (r *rig) allocate(values map[string][]float32) {
 		}
 		r.stream.Fill(t.lane.Grads, 1e6)
 		for _, s := range t.layout.Slots {
-			r.stream.Upload(s.View(t.lane.Values), layer.Bytes(values[s.Name]))
+			r.stream.Upload(s.View(t.lane.Values), kernels.EncodeF32(values[s.Name]))
 		}
 	}
 	r.sync()
@@ -124,7 +124,7 @@ func (r *rig) read(x kernels.Tensor) []float32 {
 	raw := make([]byte, y.Bytes())
 	r.stream.Download(raw, y)
 	r.sync()
-	return toFloats(raw)
+	return kernels.DecodeF32(raw)
 }
 
 // mask packs bytes of 0 and 1 as the kernels take them.

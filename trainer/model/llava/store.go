@@ -53,10 +53,10 @@ func (s *store) rotary(positions, headDim int, theta float64) (*layer.Rotary, er
 	cos, sin := layer.RotaryTables(positions, headDim, theta)
 	r := &layer.Rotary{}
 	var err error
-	if r.Cos, err = s.put(kernels.F32, positions, headDim/2, layer.Bytes(cos)); err != nil {
+	if r.Cos, err = s.put(kernels.F32, positions, headDim/2, kernels.EncodeF32(cos)); err != nil {
 		return nil, fmt.Errorf("rotary tables: %w", err)
 	}
-	if r.Sin, err = s.put(kernels.F32, positions, headDim/2, layer.Bytes(sin)); err != nil {
+	if r.Sin, err = s.put(kernels.F32, positions, headDim/2, kernels.EncodeF32(sin)); err != nil {
 		return nil, fmt.Errorf("rotary tables: %w", err)
 	}
 	return r, nil

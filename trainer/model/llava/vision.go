@@ -2,6 +2,7 @@ package llava
 
 import (
 	"ressa/kernels"
+	"ressa/trainer/checkpoint/hf"
 	"ressa/trainer/data"
 	"ressa/trainer/model"
 	"ressa/trainer/model/layer"
@@ -24,7 +25,7 @@ var _ model.Tower = (*Vision)(nil)
 
 func newVision(b *builder, c Config, stage Range) *Vision {
 	t := &Vision{config: c, stage: stage}
-	b.prefix, b.normal = visionPrefix, normalVision
+	b.prefix, b.normal = hf.VisionPrefix, normalVision
 	if stage.Lo == 0 {
 		t.embed = newPatchEmbedding(b, c.Vision)
 	}
@@ -37,7 +38,7 @@ func newVision(b *builder, c Config, stage Range) *Vision {
 
 // unusedVision returns the parameters above the feature layer.
 func unusedVision(b *builder, c Config) []*model.Param {
-	b.prefix, b.normal = visionPrefix, normalVision
+	b.prefix, b.normal = hf.VisionPrefix, normalVision
 	for i := c.FeatureBlocks; i < c.Vision.Blocks; i++ {
 		visionBlock(b, c.Vision, i)
 	}
