@@ -416,6 +416,10 @@ func TestFoldersAreRefused(t *testing.T) {
 	if o := s.run("repair", job, "--output", foreign); o.code != api.ExitInvalid || !strings.Contains(o.stderr, "thesis.txt") {
 		t.Errorf("a folder of somebody else: exit %d, %q", o.code, o.stderr)
 	}
+	file := filepath.Join(foreign, "thesis.txt")
+	if o := s.run("repair", job, "--output", file); o.code != api.ExitInvalid || !strings.Contains(o.stderr, "thesis.txt is a file") {
+		t.Errorf("a file for a folder: exit %d, %q", o.code, o.stderr)
+	}
 	if o := s.run("resume", foreign); o.code != api.ExitInvalid {
 		t.Errorf("resume of no run: exit %d, %q", o.code, o.stderr)
 	}

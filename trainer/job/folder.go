@@ -39,7 +39,10 @@ type folder struct {
 // claim opens the folder of a run, making it where it is missing, and locks it
 // against other processes.
 func claim(dir string) (*folder, error) {
-	_, err := os.Stat(dir)
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		return nil, fmt.Errorf("run folder: %s is a file, want a folder", dir)
+	}
 	made := errors.Is(err, fs.ErrNotExist)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("run folder: %w", err)
