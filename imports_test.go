@@ -30,7 +30,7 @@ var importRules = []struct {
 	{"collective", []string{"kernels", "kernels/sparse"}, "what moves tensors needs their description, not what computes them"},
 	{"coordinator", []string{"shard"}, "what decides never links what computes"},
 	{"coordinator/api", []string{"shard"}, "leaf types that both sides share; plans are among them"},
-	{"trainer", []string{"kernels/...", "shard/...", "collective/...", "coordinator/api"}, "a trainer sees the coordinator through its API only"},
+	{"trainer", []string{"kernels/...", "shard/...", "collective/...", "coordinator/api/..."}, "a trainer sees the coordinator through its API only"},
 }
 
 // forbidden are packages of others that a folder must not import.
@@ -142,7 +142,7 @@ func TestImportRules(t *testing.T) {
 		{"collective/group", "collective/tensor", true},
 		{"trainer/step", "collective/reduce", true},
 		{"trainer/agent", "coordinator/api", true},
-		{"trainer/agent", "coordinator/api/client", false},
+		{"trainer/agent", "coordinator/api/client", true},
 		{"trainer/agent", "coordinator/state", false},
 		{"coordinator/cli", "coordinator/api", true},
 		{"coordinator/cli", "trainer/cli", false},

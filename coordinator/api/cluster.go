@@ -24,7 +24,8 @@ type JobRequest struct {
 
 // JobRecord is what the cluster knows of a job: the answer to GET /v1/jobs/ID.
 type JobRecord struct {
-	ID         string     `json:"id"` // 8 characters
+	ID         string     `json:"id"`   // 8 characters
+	Name       string     `json:"name"` // label of its file
 	Request    JobRequest `json:"request"`
 	Status     Status     `json:"status"`
 	Reason     string     `json:"reason"` // why the job is in its state, in words

@@ -96,6 +96,8 @@ type Rank struct {
 	Stage        int    `json:"stage"`
 	Replica      int    `json:"replica"`
 	Microbatches int    `json:"microbatches"`
+	// BeatAge is how many seconds ago its node was heard; absent in a result.
+	BeatAge float64 `json:"beat_age,omitempty"`
 }
 
 // States of a job.
