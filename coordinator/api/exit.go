@@ -31,12 +31,16 @@ func Invalid(err error) error {
 	return &InputError{err}
 }
 
-// ExitCode returns the code of a verb that ended with err.
+// ExitCode returns the code of a verb that ended with err: its own, where it has
+// a method ExitCode.
 func ExitCode(err error) int {
 	var input *InputError
+	var own interface{ ExitCode() int }
 	switch {
 	case err == nil:
 		return ExitDone
+	case errors.As(err, &own):
+		return own.ExitCode()
 	case errors.Is(err, context.Canceled):
 		return ExitCancelled
 	case errors.Is(err, ErrInvalid), errors.As(err, &input):

@@ -140,7 +140,7 @@ const (
 
 // try sends the request to one coordinator after the other until one gives an
 // answer that is its own to give, and reads it with read. An answer that cannot
-// be read counts as none.
+// be read counts as none, unless read marks its error as a [callbackError].
 func (c *Client) try(ctx context.Context, r request, read func(*http.Response) error) error {
 	deadline := time.Now().Add(c.config.Patience)
 	pause := firstPause
@@ -150,7 +150,8 @@ func (c *Client) try(ctx context.Context, r request, read func(*http.Response) e
 			i := c.last.Load()
 			err := c.attempt(ctx, r, c.urls[i], read)
 			var refused *Error
-			if err == nil || errors.As(err, &refused) && !elsewhere(refused.Status) {
+			var own *callbackError
+			if err == nil || errors.As(err, &own) || errors.As(err, &refused) && !elsewhere(refused.Status) {
 				return err
 			}
 			if ctx.Err() != nil {

@@ -58,7 +58,8 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // ExitCode returns what a verb ends with.
 func (e *UnreachableError) ExitCode() int { return api.ExitUnreachable }
 
-// callbackError marks an error of the caller's own function.
+// callbackError marks an error that no other attempt would mend: of the caller's
+// own function, or of what was answered.
 type callbackError struct{ err error }
 
 // Error implements error.

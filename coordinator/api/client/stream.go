@@ -50,7 +50,6 @@ func (c *Client) stream(ctx context.Context, path string, query url.Values, each
 	var end api.JobRecord
 	var last string
 	seen := map[worker]uint64{}
-	stop := errors.New("stop") // marks an error of each
 	for {
 		ended := false
 		r := request{method: http.MethodGet, path: path, query: query, header: http.Header{"Accept": {"text/event-stream"}}}
@@ -70,7 +69,7 @@ func (c *Client) stream(ctx context.Context, path string, query url.Values, each
 				}
 				var line api.LogLine
 				if err := json.Unmarshal([]byte(e.Data), &line); err != nil {
-					return fmt.Errorf("%w: event %s: %w", stop, e.LastEventID, err)
+					return &callbackError{fmt.Errorf("event %s of the stream: %w", e.LastEventID, err)}
 				}
 				last = e.LastEventID
 				from := worker{line.Generation, line.Worker}
@@ -79,7 +78,7 @@ func (c *Client) stream(ctx context.Context, path string, query url.Values, each
 				}
 				seen[from] = line.Seq
 				if err := each(line); err != nil {
-					return fmt.Errorf("%w%w", stop, &callbackError{err})
+					return &callbackError{err}
 				}
 			}
 			return nil
