@@ -16,6 +16,7 @@ import (
 
 	"ressa/coordinator/api"
 	"ressa/coordinator/cli"
+	"ressa/coordinator/local"
 	compute "ressa/trainer/cli"
 )
 
@@ -33,38 +34,47 @@ func main() {
 
 // root returns the command with all verbs.
 func root() *cobra.Command {
-	app := &cli.App{Launcher: local{}, Environment: cli.ProcessEnvironment(), Version: version()}
+	app := &cli.App{Launcher: process{}, Start: start, Environment: cli.ProcessEnvironment(), Version: version()}
 	var flags cli.RunFlags
-	demo := compute.DemoCommand(flags.Register, func(cmd *cobra.Command, j api.Job, dir string, replace bool) error {
+	var place cli.Placement
+	register := func(cmd *cobra.Command) {
+		flags.Register(cmd)
+		place.RegisterDemo(cmd)
+	}
+	demo := compute.DemoCommand(register, func(cmd *cobra.Command, j api.Job, dir string) error {
 		flags.Dir = dir
-		o, view, err := flags.Local(cmd)
-		if err != nil {
-			return err
-		}
-		o.Replace = replace
-		return cli.Follow(cmd, o, view, func(ctx context.Context) (api.Result, error) { return local{}.Repair(ctx, j, o) })
+		return app.RepairDemo(cmd, &place, &flags, j)
 	})
 	return app.Root(append(app.Commands(), demo, compute.PruneCommand(), compute.EvalCommand(), compute.ExportCommand(), compute.BenchCommand())...)
 }
 
-// local runs jobs in this process: the launcher between the two packages of verbs.
-type local struct{}
+// start starts a cluster on this machine.
+func start(ctx context.Context, c local.Config) (cli.Cluster, error) {
+	l, err := local.Start(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// process runs jobs in this process: the launcher between the two packages of verbs.
+type process struct{}
 
 func launch(o cli.LocalOptions) compute.Launch {
 	return compute.Launch{Dir: o.Dir, Device: o.Device, Threads: o.Threads, Replace: o.Replace, Emit: o.Emit, Log: o.Log}
 }
 
-func (local) Repair(ctx context.Context, j api.Job, o cli.LocalOptions) (api.Result, error) {
+func (process) Repair(ctx context.Context, j api.Job, o cli.LocalOptions) (api.Result, error) {
 	return compute.Repair(ctx, j, launch(o))
 }
 
-func (local) Resume(ctx context.Context, o cli.LocalOptions) (api.Result, error) {
+func (process) Resume(ctx context.Context, o cli.LocalOptions) (api.Result, error) {
 	return compute.Resume(ctx, launch(o))
 }
 
-func (local) Validate(ctx context.Context, j api.Job) error { return compute.Validate(ctx, j) }
+func (process) Validate(ctx context.Context, j api.Job) error { return compute.Validate(ctx, j) }
 
-func (local) Status(dir string) (api.Status, error) { return compute.Status(dir) }
+func (process) Status(dir string) (api.Status, error) { return compute.Status(dir) }
 
 // version is the module's version and the commit it was built from, where the
 // build recorded them.

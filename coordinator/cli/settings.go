@@ -46,16 +46,47 @@ func (e Environment) Settle(cmd *cobra.Command) error {
 		}
 		variable := "RESSA_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		if v, ok := e.Lookup(variable); ok {
-			if wrong := cmd.Flags().Set(f.Name, v); wrong != nil {
-				err = fmt.Errorf("%s: %w", variable, flagValue(wrong))
-			}
+			err = settle(cmd, f, v, variable, fromVariable)
 		} else if v, ok := file[f.Name]; ok {
-			if wrong := cmd.Flags().Set(f.Name, v); wrong != nil {
-				err = fmt.Errorf("%s: %w", path, flagValue(wrong))
-			}
+			err = settle(cmd, f, v, path, fromFile)
 		}
 	})
 	return api.Invalid(err)
+}
+
+// Where a flag's value comes from, the most specific first.
+const (
+	onCommandLine = iota
+	fromVariable
+	fromFile
+	fromDefault
+)
+
+// settled annotates a flag whose value is from a variable or the file.
+const settled = "ressa-settled"
+
+// settle sets a flag from a source that errors name.
+func settle(cmd *cobra.Command, f *pflag.Flag, value, source string, from int) error {
+	if err := cmd.Flags().Set(f.Name, value); err != nil {
+		return fmt.Errorf("%s: %w", source, flagValue(err))
+	}
+	return cmd.Flags().SetAnnotation(f.Name, settled, []string{strconv.Itoa(from)})
+}
+
+// origin returns where the value of a flag comes from.
+func origin(cmd *cobra.Command, name string) int {
+	f := cmd.Flag(name)
+	switch {
+	case f == nil || !f.Changed:
+		return fromDefault
+	case f.Annotations[settled] == nil:
+		return onCommandLine
+	}
+	from, err := strconv.Atoi(f.Annotations[settled][0])
+	if err != nil {
+		return fromDefault
+	}
+	return from
 }
 
 func (e Environment) configFile() (settings map[string]string, path string, err error) {

@@ -4,11 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"sync/atomic"
 	"time"
-
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 
 	"ressa/coordinator/api"
 )
@@ -103,91 +99,6 @@ func (v *plainView) Close(err error) {
 	}
 	v.begin()
 	if v.result != nil {
-		closing(v.out, *v.result)
-	}
-}
-
-// liveView keeps one bar at the bottom of a terminal and lines above it.
-type liveView struct {
-	out      io.Writer
-	terminal io.Writer
-	progress *mpb.Progress // lives as long as its one bar
-	bar      *mpb.Bar
-	suffix   atomic.Pointer[string] // read by the bar's own goroutine
-	title    string
-	result   *api.Result
-	started  time.Time
-	seen     int
-}
-
-func newLiveView(out, diagnostics io.Writer) *liveView {
-	return &liveView{out: out, terminal: diagnostics}
-}
-
-func (v *liveView) Event(e api.Event) {
-	switch {
-	case e.Result != nil:
-		v.drop()
-		v.result = e.Result
-	case e.Event == "phase":
-		v.drop()
-		v.say(phaseLine(e))
-	case e.Step != nil:
-		s := *e.Step
-		v.advance("train", s.Step, s.Steps, fmt.Sprintf("loss %.4f  %s tok/s", s.Loss, rate(s)))
-	case e.Event == "progress":
-		v.advance(e.Of, e.Done, e.Total, "")
-	case e.Score != nil:
-		v.drop()
-		v.say(scoreLine(e))
-	case e.Message != "":
-		v.say("  " + e.Message)
-	}
-}
-
-// say writes a line above the bar, or at the cursor where there is none.
-func (v *liveView) say(line string) {
-	if v.bar != nil {
-		_, _ = fmt.Fprintln(v.progress, line) // a terminal that is gone cannot be told
-		return
-	}
-	fmt.Fprintln(v.terminal, line)
-}
-
-func (v *liveView) advance(title string, done, total int, suffix string) {
-	if v.bar == nil || v.title != title {
-		v.drop()
-		v.title, v.started, v.seen = title, time.Now(), done-1
-		v.progress = mpb.New(mpb.WithOutput(v.terminal), mpb.WithWidth(36), mpb.WithRefreshRate(120*time.Millisecond))
-		none := ""
-		v.suffix.Store(&none)
-		v.bar = v.progress.AddBar(int64(total), mpb.BarRemoveOnComplete(),
-			mpb.PrependDecorators(decor.Name("  "+title, decor.WC{W: 12, C: decor.DindentRight}), decor.CountersNoUnit("%d/%d", decor.WCSyncSpace)),
-			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return *v.suffix.Load() })))
-	}
-	left := time.Duration(0)
-	if n := done - v.seen; n > 0 {
-		left = time.Since(v.started) / time.Duration(n) * time.Duration(total-done)
-	}
-	text := fmt.Sprintf(" ETA %s  %s", left.Round(time.Second), suffix)
-	v.suffix.Store(&text)
-	v.bar.SetCurrent(int64(done))
-	if done >= total {
-		v.drop()
-	}
-}
-
-func (v *liveView) drop() {
-	if v.bar != nil {
-		v.bar.Abort(true)
-		v.progress.Wait()
-		v.bar, v.title = nil, ""
-	}
-}
-
-func (v *liveView) Close(err error) {
-	v.drop()
-	if v.result != nil && !refused(err) {
 		closing(v.out, *v.result)
 	}
 }

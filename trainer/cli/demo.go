@@ -10,19 +10,19 @@ import (
 	"ressa/coordinator/api"
 )
 
-// Run runs a job under the view that main chose, in a folder whose earlier run
-// may be replaced.
-type Run func(cmd *cobra.Command, j api.Job, dir string, replace bool) error
+// Run runs a job where and under the view that main chose, in a folder whose
+// earlier run is replaced.
+type Run func(cmd *cobra.Command, j api.Job, dir string) error
 
 // quickSteps is the length of `ressa demo --quick`.
 const quickSteps = 120
 
-// DemoCommand returns the verb demo. register adds the flags of running a job
-// here, and run follows it.
+// DemoCommand returns the verb demo. register adds the flags that say where it
+// runs, and run runs and follows it.
 func DemoCommand(register func(*cobra.Command), run Run) *cobra.Command {
 	var quick bool
 	var pattern, method, adapter, dir string
-	var steps, nodes int
+	var steps int
 	var seed uint64
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -34,9 +34,6 @@ func DemoCommand(register func(*cobra.Command), run Run) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if nodes != 1 {
-				return api.Invalid(fmt.Errorf("--nodes: found %d, want 1: this version runs a job in one process", nodes))
-			}
 			j, err := api.ParseJob("demo job", strings.NewReader(api.DemoJob()))
 			if err != nil {
 				return err
@@ -51,7 +48,7 @@ func DemoCommand(register func(*cobra.Command), run Run) *cobra.Command {
 			if err := j.Validate(); err != nil {
 				return api.Invalid(flagError{err})
 			}
-			return run(cmd, j, dir, true)
+			return run(cmd, j, dir)
 		},
 	}
 	register(cmd)
@@ -61,7 +58,6 @@ func DemoCommand(register func(*cobra.Command), run Run) *cobra.Command {
 	cmd.Flags().StringVar(&adapter, "adapter", "sparselora", "what is trained: sparselora, lora-remask or masked")
 	cmd.Flags().IntVar(&steps, "steps", 0, "training steps instead of the demo's own")
 	cmd.Flags().Uint64Var(&seed, "seed", 42, "seed of initialisation and data order")
-	cmd.Flags().IntVar(&nodes, "nodes", 1, "nodes to run on")
 	cmd.Flags().StringVar(&dir, "output", filepath.Join("ressa-output", "demo"), "folder of the run; an earlier demo there is replaced")
 	return cmd
 }

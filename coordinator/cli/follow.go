@@ -1,0 +1,188 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"ressa/coordinator/api"
+	"ressa/coordinator/api/client"
+)
+
+// following follows one job of a cluster to its end.
+type following struct {
+	client *client.Client
+	view   View
+	job    api.JobRecord
+	folder *outputFolder // where the output goes; nil for nowhere
+	back   string        // the command that comes back to the job; empty where none can
+	log    io.Writer     // diagnostics
+
+	mu    sync.Mutex // of view and what is below
+	seen  health
+	lines []string
+}
+
+// Looking at the nodes of a job that is followed.
+const (
+	lookEvery  = time.Second
+	lookWithin = 3 * time.Second
+)
+
+// NodeView is a view that also shows how the nodes of a job are doing, a line each.
+type NodeView interface {
+	View
+	Nodes(lines []string)
+}
+
+// run follows the job, fetches its output and returns its outcome as an error. The
+// end of ctx leaves the job alone.
+func (f *following) run(ctx context.Context) error {
+	f.look(ctx)
+	stop := f.keepLooking(ctx)
+	j, err := f.client.Events(ctx, f.job.ID, f.line)
+	stop()
+	if err != nil {
+		f.view.Close(err)
+		return f.left(ctx, err)
+	}
+	result := resultOf(j)
+	result.Output = ""
+	err = outcome(j)
+	if err == nil && f.folder != nil {
+		if result.Output, err = f.fetch(ctx, j); err != nil {
+			err = fmt.Errorf("job %s succeeded, but: %w", j.ID, f.left(ctx, err))
+		}
+	}
+	f.view.Event(api.Event{Event: "result", Job: result.Job, Result: &result})
+	f.view.Close(err)
+	return err
+}
+
+// left words why the job is not followed any more. What ended is this command,
+// not the job.
+func (f *following) left(ctx context.Context, err error) error {
+	interrupted := ctx.Err() != nil && errors.Is(err, context.Canceled)
+	switch {
+	case interrupted && f.back == "":
+		return &endError{fmt.Sprintf("interrupted: job %s and its cluster on this machine are gone", f.job.ID), api.ExitCancelled}
+	case interrupted:
+		return &endError{fmt.Sprintf("detached: job %s goes on; come back with: %s", f.job.ID, f.back), api.ExitCancelled}
+	case f.back != "":
+		return fmt.Errorf("%w; come back to job %s with: %s", err, f.job.ID, f.back)
+	}
+	return err
+}
+
+// line shows one event. Those of the run as a whole come from worker 0.
+func (f *following) line(l api.LogLine) error {
+	var e api.Event
+	if err := json.Unmarshal(l.Event, &e); err != nil {
+		return fmt.Errorf("job %s: event %d of node %s: %w", f.job.ID, l.Seq, l.Node, err)
+	}
+	if e.Event == "result" || l.Worker != 0 && e.Event != "note" {
+		return nil // the result comes with the end of the stream, also where no worker had one
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.view.Event(e)
+	return nil
+}
+
+// keepLooking looks at the job's nodes in the background until stop is called.
+func (f *following) keepLooking(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(lookEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				f.look(ctx)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// look asks how the job and its nodes are, says what changed, and shows the rest
+// where the view has room for it.
+func (f *following) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
+	j, err := f.client.Job(ctx, f.job.ID)
+	var nodes []api.NodeRecord
+	if err == nil {
+		nodes, err = f.client.Nodes(ctx)
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err != nil {
+		f.show(append([]string{"  no coordinator answers; the job does not need one to go on"}, f.lines...))
+		return
+	}
+	for _, note := range f.seen.changes(j, nodes) {
+		f.view.Event(api.Event{Event: "note", Job: j.Name, Message: note})
+	}
+	f.lines = nodeLines(j, nodes)
+	f.show(f.lines)
+}
+
+func (f *following) show(lines []string) {
+	if v, ok := f.view.(NodeView); ok {
+		v.Nodes(lines)
+	}
+}
+
+// health is what was last seen of a job, so that changes can be told.
+type health struct {
+	state      string
+	reason     string
+	generation int
+	nodes      map[string]string // states
+}
+
+// changes words what is new since the last look.
+func (h *health) changes(j api.JobRecord, nodes []api.NodeRecord) []string {
+	var out []string
+	s := j.Status
+	switch {
+	case s.State == api.Pending && j.Reason != h.reason && j.Reason != "":
+		out = append(out, fmt.Sprintf("job %s waits: %s", j.ID, j.Reason))
+	case s.Generation > h.generation && len(j.Plan.Nodes) > 0:
+		out = append(out, fmt.Sprintf("job %s, generation %d on %s: %s", j.ID, s.Generation, strings.Join(j.Plan.Nodes, ", "), j.Reason))
+	case s.State == api.Cancelling && h.state != s.State:
+		out = append(out, fmt.Sprintf("job %s is being cancelled", j.ID))
+	}
+	states := map[string]string{}
+	for _, n := range nodes {
+		if j.Plan.Worker(n.Name) < 0 && h.nodes[n.Name] == "" {
+			continue // has never been of the job
+		}
+		states[n.Name] = n.State
+		if before := h.nodes[n.Name]; n.State != before && (before != "" || n.State != api.NodeReady) {
+			why := ""
+			if n.Reason != "" {
+				why = ": " + n.Reason
+			}
+			out = append(out, fmt.Sprintf("node %s is %s%s", n.Name, n.State, why))
+		}
+	}
+	*h = health{s.State, j.Reason, max(h.generation, s.Generation), states}
+	return out
+}
