@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"sync"
 	"time"
@@ -21,7 +20,6 @@ type following struct {
 	job    api.JobRecord
 	folder *outputFolder // where the output goes; nil for nowhere
 	back   string        // the command that comes back to the job; empty where none can
-	log    io.Writer     // diagnostics
 
 	mu    sync.Mutex // of view and what is below
 	seen  health
@@ -132,8 +130,8 @@ func (f *following) look(ctx context.Context) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err != nil {
-		f.show(append([]string{"  no coordinator answers; the job does not need one to go on"}, f.lines...))
+	if err != nil { // of the last answer there is
+		f.show(append([]string{"  the cluster does not answer: " + strings.ReplaceAll(err.Error(), "\n", " ")}, f.lines...))
 		return
 	}
 	for _, note := range f.seen.changes(j, nodes) {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"strings"
 
 	"ressa/coordinator/api"
 	"ressa/shard"
@@ -54,33 +53,23 @@ func nodeLines(j api.JobRecord, nodes []api.NodeRecord) []string {
 		known[n.Name] = n
 	}
 	names := namingOf(j.Status.Ranks)
-	widest := 0
+	does, done := map[string]string{}, map[string]int{}
+	for _, r := range j.Status.Ranks {
+		if does[r.Node] != "" {
+			does[r.Node] += ", "
+		}
+		does[r.Node] += names.of(r)
+		done[r.Node] = max(done[r.Node], r.Microbatches)
+	}
+	name, role := 0, 0
 	for _, n := range j.Plan.Nodes {
-		widest = max(widest, len(n))
+		name, role = max(name, len(n)), max(role, len(does[n]))
 	}
 	var well, ill []string
-	for _, name := range j.Plan.Nodes {
-		var does []string
-		done := 0
-		for _, r := range j.Status.Ranks {
-			if r.Node == name {
-				does = append(does, names.of(r))
-				done = max(done, r.Microbatches)
-			}
-		}
-		n, ok := known[name]
-		mark, state := "●", "heard "+heard(n)+" ago"
-		switch {
-		case !ok:
-			mark, state = "✗", "unknown"
-		case n.State != api.NodeReady:
-			mark, state = "✗", n.State
-			if n.State == api.NodeDraining {
-				mark = "○"
-			}
-		}
-		line := fmt.Sprintf("  %s %-*s  %-28s %6d microbatches  %s", mark, widest, name, strings.Join(does, ", "), done, state)
-		if mark == "●" {
+	for _, n := range j.Plan.Nodes {
+		mark, state := wellness(known, n)
+		line := fmt.Sprintf("  %s %-*s  %-*s  %6d microbatches  %s", mark, name, n, role, does[n], done[n], state)
+		if mark == isWell {
 			well = append(well, line)
 		} else {
 			ill = append(ill, line)
@@ -91,4 +80,25 @@ func nodeLines(j api.JobRecord, nodes []api.NodeRecord) []string {
 		all = append(all[:mostNodeLines], fmt.Sprintf("    and %d nodes more", more))
 	}
 	return all
+}
+
+// Marks of how a node is.
+const (
+	isWell  = "●"
+	isGoing = "○" // draining
+	isGone  = "✗"
+)
+
+// wellness says how a node is, in a mark and in words.
+func wellness(known map[string]api.NodeRecord, name string) (mark, words string) {
+	n, ok := known[name]
+	switch {
+	case !ok:
+		return isGone, "unknown"
+	case n.State == api.NodeDraining:
+		return isGoing, n.State
+	case n.State != api.NodeReady:
+		return isGone, n.State
+	}
+	return isWell, "heard " + heard(n) + " ago"
 }

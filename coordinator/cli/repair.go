@@ -96,7 +96,7 @@ func (a *App) repairOnCluster(cmd *cobra.Command, p *Placement, f *RunFlags, spe
 		if err != nil {
 			return err
 		}
-		to := &following{client: c, view: view, job: j, folder: folder, log: cmd.ErrOrStderr()}
+		to := &following{client: c, view: view, job: j, folder: folder}
 		if p.List != "" {
 			to.back = comeBack(j.ID, p.List, f.Dir)
 		}

@@ -33,7 +33,7 @@ func (f *followFlags) follow(cmd *cobra.Command, form Output, start func(context
 		return err
 	}
 	defer c.Close()
-	to := &following{client: c, view: view, log: cmd.ErrOrStderr()}
+	to := &following{client: c, view: view}
 	if f.dir != "" {
 		if to.folder, err = claim(f.dir, false); err != nil {
 			return err
