@@ -9,9 +9,11 @@ const Ignore = -1
 // one), or [Ignore]. Each image stands in Tokens as a run of image tokens, in
 // the order of Pixels.
 type Sample struct {
-	Tokens []int32     // [T]
-	Labels []int32     // [T]
-	Pixels [][]float32 // per image: CHW [3·H·W], normalised
+	Tokens []int32 // [T]
+	Labels []int32 // [T]
+	// Pixels are, per image, CHW [3·H·W], normalised; nil where somebody else
+	// computes with the image.
+	Pixels [][]float32
 	// ImageRows lists the positions in Tokens that take image features, image by
 	// image, ascending.
 	ImageRows []int32
@@ -27,7 +29,7 @@ type Batch struct {
 	Lengths   []int32 // [B]; tokens before padding
 	Positions []int32 // [B, T]; 0…T-1 in every sequence
 	Images    int
-	Pixels    []float32 // [Images, 3, H, W]
+	Pixels    []float32 // [Images, 3, H, W]; empty where somebody else computes with them
 	// ImageRows holds the rows in [0, B·T) that take the image features, image by
 	// image and patch by patch: its length is Images times the features per image.
 	ImageRows    []int32

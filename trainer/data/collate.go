@@ -3,7 +3,7 @@ package data
 import "fmt"
 
 // Collate joins samples into one batch, right-padded with pad to the longest.
-// All images must have one size. It fails on an empty list, on an empty sample
+// All images must have one size, or none any pixels. It fails on an empty list, on an empty sample
 // and on slices that do not fit together.
 func Collate(samples []Sample, pad int32) (Batch, error) {
 	if len(samples) == 0 {
@@ -21,7 +21,7 @@ func Collate(samples []Sample, pad int32) (Batch, error) {
 			if pixels < 0 {
 				pixels = len(p)
 			}
-			if len(p) != pixels || pixels == 0 {
+			if len(p) != pixels || pixels == 0 && p != nil {
 				return Batch{}, fmt.Errorf("collate: image %d of sample %d has %d values, want %d", j, i, len(p), pixels)
 			}
 		}

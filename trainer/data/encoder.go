@@ -35,7 +35,10 @@ type EncoderConfig struct {
 
 // Encoder turns examples into samples. It is immutable, and safe for concurrent
 // use if its tokenizer and image processor are.
-type Encoder struct{ config EncoderConfig }
+type Encoder struct {
+	config EncoderConfig
+	blank  bool // samples have no pixels
+}
 
 // NewEncoder checks that the parts fit together: the tokenizer must know <image>
 // by the model's id.
@@ -51,8 +54,12 @@ func NewEncoder(c EncoderConfig) (*Encoder, error) {
 	case c.MaxLength < 0:
 		return nil, fmt.Errorf("encoder: maximum length %d is negative", c.MaxLength)
 	}
-	return &Encoder{c}, nil
+	return &Encoder{config: c}, nil
 }
+
+// WithoutPixels returns an encoder that reads no image: Pixels of its samples has
+// a nil entry for each. It is for who computes with the text alone.
+func (e *Encoder) WithoutPixels() *Encoder { return &Encoder{config: e.config, blank: true} }
 
 // Encode returns the sample of a whole conversation. Labels cover the answers of
 // the assistant (with what the template puts around them) and nothing else.
@@ -72,6 +79,10 @@ func (e *Encoder) encode(x Example, last bool) (Sample, error) {
 	s, err := e.text(x, last)
 	if err != nil {
 		return Sample{}, fmt.Errorf("example %q: %w", x.ID, err)
+	}
+	if e.blank {
+		s.Pixels = make([][]float32, len(x.Images))
+		return s, nil
 	}
 	for _, p := range x.Images {
 		img, err := p.Decode()

@@ -178,3 +178,26 @@ func TestMaxLength(t *testing.T) {
 		t.Errorf("an image is cut: %v", err)
 	}
 }
+
+// An encoder without pixels counts images and gives the same text.
+func TestWithoutPixels(t *testing.T) {
+	e, _ := encoder(t, "llama.json", LLaVA15(), nil)
+	x := conversation()
+	x.Images = []Picture{nil} // would panic where it is read
+	s, err := e.WithoutPixels().Encode(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Pixels) != 1 || s.Pixels[0] != nil || len(s.ImageRows) == 0 {
+		t.Fatalf("pixels %v, image rows %v", s.Pixels, s.ImageRows)
+	}
+	b, err := Collate([]Sample{s, s}, 0)
+	if err != nil || b.Images != 2 || len(b.Pixels) != 0 {
+		t.Fatalf("batch of %d images with %d pixels, %v", b.Images, len(b.Pixels), err)
+	}
+	whole := s
+	whole.Pixels = [][]float32{{1}}
+	if _, err := Collate([]Sample{s, whole}, 0); err == nil {
+		t.Error("a batch took one image with pixels and one without")
+	}
+}

@@ -1,37 +1,29 @@
 package evaluate
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/gob"
 	"fmt"
 	"slices"
 	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"ressa/trainer/data"
 	"ressa/trainer/model"
 	"ressa/trainer/model/generate"
 )
 
-// Model is what answers.
-type Model struct {
-	Vision   model.Tower // nil for a text-only model
-	Language generate.Decoder
-	// Variant is Student for the pruned or repaired model, Dense for the teacher.
-	Variant model.Variant
-}
-
-// Lane is what one batch at a time computes with: a lane for each tower, with
-// its trained values. Both share one stream and one pool.
-type Lane struct {
-	Vision, Language *model.Lane
-}
-
 // Encoder turns a question into a sample without its answer. [data.Encoder]
 // implements it. It is safe for concurrent use.
 type Encoder interface {
 	Prompt(data.Example) (data.Sample, error)
+}
+
+// Encoders are two views of one encoder.
+type Encoders struct {
+	Full  Encoder
+	Blank Encoder // gives images without pixels, for workers that do not look at them
 }
 
 // Text turns tokens back into text. Package tokenizer implements it.
@@ -63,9 +55,11 @@ const windowBatches = 4
 
 // Run asks the model every question of a data set, the last of each example,
 // greedily, and compares the answers with the accepted ones (see [Match]). The
-// result does not depend on the number of lanes. It fails with the first error
-// of an example, of the model, or of ctx.
-func Run(ctx context.Context, m Model, lanes []Lane, set data.Dataset, encoder Encoder, text Text, o Options) (Result, error) {
+// result depends neither on the number of lanes nor on the team's plan, and every
+// worker has it. lanes are by lane and stage: those of one lane share a stream and
+// a pool. It fails with the first error of an example, of the model, of a peer, or
+// of ctx.
+func Run(ctx context.Context, m Model, lanes [][]*model.Lane, set data.Dataset, encoders Encoders, text Text, o Options) (Result, error) {
 	examples := o.Examples
 	if examples == nil {
 		for i := range set.Len() {
@@ -83,33 +77,20 @@ func Run(ctx context.Context, m Model, lanes []Lane, set data.Dataset, encoder E
 	}
 	o.BatchSize, o.MaxNew = cmp.Or(o.BatchSize, 32), cmp.Or(o.MaxNew, 16)
 	e := &evaluation{
-		model: m, set: set, encoder: encoder, text: text, options: o, examples: examples, answers: make([]Answer, len(examples)),
+		model: m, set: set, encoders: encoders, text: text, options: o, examples: examples, answers: make([]Answer, len(examples)),
+		first: m.Team.Number(windowBatches * o.MaxNew),
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	windows := make(chan int)
-	group.Go(func() error {
-		defer close(windows)
-		for lo := 0; lo < len(examples); lo += e.window() {
-			select {
-			case windows <- lo:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+	windows := (len(examples) + e.window() - 1) / e.window()
+	for w := range windows {
+		if m.Team.Part(w) {
+			e.share += len(e.of(w))
 		}
-		return nil
-	})
-	for _, lane := range lanes {
-		group.Go(func() error {
-			for lo := range windows {
-				if err := e.run(ctx, lane, lo, min(lo+e.window(), len(examples))); err != nil {
-					return fmt.Errorf("evaluate: %w", err)
-				}
-			}
-			return nil
-		})
 	}
-	if err := group.Wait(); err != nil {
-		return Result{}, err
+	if err := m.Team.Run(ctx, len(lanes), windows, func(ctx context.Context, lane, w int) error { return e.run(ctx, lanes[lane], w) }); err != nil {
+		return Result{}, fmt.Errorf("evaluate: %w", err)
+	}
+	if err := e.join(ctx); err != nil {
+		return Result{}, fmt.Errorf("evaluate: %w", err)
 	}
 	return summarise(e.answers), nil
 }
@@ -118,17 +99,64 @@ func Run(ctx context.Context, m Model, lanes []Lane, set data.Dataset, encoder E
 type evaluation struct {
 	model    Model
 	set      data.Dataset
-	encoder  Encoder
+	encoders Encoders
 	text     Text
 	options  Options
 	examples []int
 	answers  []Answer
+	first    int // number of the first forward pass of a window
+	share    int // questions that this worker has a part in
 
-	mu   sync.Mutex // guards done and calls of Progress
+	mu   sync.Mutex // guards done, own and calls of Progress
 	done int
+	own  []Told
+}
+
+// Told is an answer on its way to the other workers.
+type Told struct {
+	At     int // position
+	Answer Answer
 }
 
 func (e *evaluation) window() int { return windowBatches * e.options.BatchSize }
+
+// of returns the examples of a window.
+func (e *evaluation) of(w int) []int {
+	return e.examples[w*e.window() : min((w+1)*e.window(), len(e.examples))]
+}
+
+// join completes the answers by those that other workers have.
+func (e *evaluation) join(ctx context.Context) error {
+	if e.model.Team.Alone() {
+		return nil
+	}
+	var said bytes.Buffer
+	if err := gob.NewEncoder(&said).Encode(e.own); err != nil {
+		return err
+	}
+	all, err := e.model.Team.Gather(ctx, "answers", said.Bytes())
+	if err != nil {
+		return err
+	}
+	known := 0
+	for w, raw := range all {
+		var told []Told
+		if err := gob.NewDecoder(bytes.NewReader(raw)).Decode(&told); err != nil {
+			return fmt.Errorf("answers of worker %d: %w", w, err)
+		}
+		for _, a := range told {
+			if a.At < 0 || a.At >= len(e.answers) {
+				return fmt.Errorf("worker %d answered question %d of %d", w, a.At, len(e.answers))
+			}
+			e.answers[a.At] = a.Answer
+			known++
+		}
+	}
+	if known != len(e.answers) {
+		return fmt.Errorf("%d answers to %d questions", known, len(e.answers))
+	}
+	return nil
+}
 
 // prompt is an encoded question and where its answer goes.
 type prompt struct {
@@ -136,14 +164,18 @@ type prompt struct {
 	at     int
 }
 
-// run evaluates the examples at positions lo to hi-1.
-func (e *evaluation) run(ctx context.Context, lane Lane, lo, hi int) error {
-	prompts := make([]prompt, 0, hi-lo)
-	for at := lo; at < hi; at++ {
+// run evaluates the examples of a window.
+func (e *evaluation) run(ctx context.Context, lanes []*model.Lane, w int) error {
+	encoder := e.encoders.Blank
+	if e.model.Team.Owns(0, w) {
+		encoder = e.encoders.Full
+	}
+	var prompts []prompt
+	for k, i := range e.of(w) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		ex, err := e.set.Example(e.examples[at])
+		ex, err := e.set.Example(i)
 		if err != nil {
 			return err
 		}
@@ -151,7 +183,7 @@ func (e *evaluation) run(ctx context.Context, lane Lane, lo, hi int) error {
 		if err != nil {
 			return err
 		}
-		sample, err := e.encoder.Prompt(ex)
+		sample, err := encoder.Prompt(ex)
 		if err != nil {
 			return err
 		}
@@ -160,14 +192,17 @@ func (e *evaluation) run(ctx context.Context, lane Lane, lo, hi int) error {
 				clear(pixels)
 			}
 		}
+		at := w*e.window() + k
 		e.answers[at] = Answer{ID: ex.ID, Kind: ex.Kind, Accepted: accepted}
 		prompts = append(prompts, prompt{sample, at})
 	}
 	slices.SortStableFunc(prompts, func(a, b prompt) int { return len(a.sample.Tokens) - len(b.sample.Tokens) })
+	number := e.first
 	for part := range slices.Chunk(prompts, e.options.BatchSize) {
-		if err := e.ask(ctx, lane, part); err != nil {
+		if err := e.ask(ctx, lanes, w, number, part); err != nil {
 			return err
 		}
+		number += e.options.MaxNew
 	}
 	return nil
 }
@@ -184,8 +219,8 @@ func acceptedAnswers(ex data.Example) ([]string, error) {
 	return accepted, nil
 }
 
-// ask runs one batch.
-func (e *evaluation) ask(ctx context.Context, lane Lane, prompts []prompt) error {
+// ask runs one batch, in forward passes from number on.
+func (e *evaluation) ask(ctx context.Context, lanes []*model.Lane, w, number int, prompts []prompt) error {
 	samples := make([]data.Sample, len(prompts))
 	for i, p := range prompts {
 		samples[i] = p.sample
@@ -194,30 +229,29 @@ func (e *evaluation) ask(ctx context.Context, lane Lane, prompts []prompt) error
 	if err != nil {
 		return err
 	}
-	var features model.Edge
-	if e.model.Vision != nil {
-		features, _ = e.model.Vision.Forward(lane.Vision, &b, model.Edge{}, e.model.Variant, false)
-	} else if b.Images > 0 {
+	if b.Images > 0 && !e.model.sees() {
 		return fmt.Errorf("example %q has an image, the model no vision tower", e.answers[prompts[0].at].ID)
 	}
-	tokens, err := generate.Run(ctx, lane.Language, e.model.Language, &b, features, e.model.Variant,
-		generate.Options{MaxNew: e.options.MaxNew, Stop: e.options.Stop})
-	for _, t := range features.Tensors {
-		lane.Vision.Free(t.Tensor)
-	}
+	p := &passes{Model: e.model, lanes: lanes, batch: &b, cell: w, number: number, maxNew: e.options.MaxNew}
+	defer p.release()
+	tokens, err := p.answer(ctx, generate.Options{MaxNew: e.options.MaxNew, Stop: e.options.Stop})
 	if err != nil {
 		return err
 	}
-	for i, p := range prompts {
-		a := &e.answers[p.at]
-		a.Text = e.text.Decode(tokens[i], true)
-		a.Right = Match(a.Text, a.Accepted)
-	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if tokens != nil {
+		for i, p := range prompts {
+			a := &e.answers[p.at]
+			a.Text = e.text.Decode(tokens[i], true)
+			a.Right = Match(a.Text, a.Accepted)
+			e.own = append(e.own, Told{p.at, *a})
+		}
+	}
 	e.done += len(prompts)
 	if e.options.Progress != nil {
-		e.options.Progress(e.done, len(e.examples))
+		// Of others only the share is known.
+		e.options.Progress(int(int64(e.done)*int64(len(e.examples))/int64(e.share)), len(e.examples))
 	}
 	return nil
 }

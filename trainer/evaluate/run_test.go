@@ -12,9 +12,11 @@ import (
 
 	"ressa/kernels"
 	"ressa/kernels/reference"
+	"ressa/shard"
 	"ressa/trainer/data"
 	"ressa/trainer/model"
 	"ressa/trainer/model/llava"
+	"ressa/trainer/team"
 )
 
 // questions is a data set of prompts of different lengths, one image each.
@@ -91,16 +93,28 @@ func newRig(t *testing.T) *rig {
 
 func (r *rig) run(t *testing.T, lanes int, q questions, o Options) (Result, error) {
 	t.Helper()
-	var ls []Lane
+	var ls [][]*model.Lane
 	for range lanes {
 		s, err := r.device.NewStream()
 		if err != nil {
 			t.Fatal(err)
 		}
 		l := &model.Lane{Stream: s, Pool: model.NewPool(r.device)}
-		ls = append(ls, Lane{l, l})
+		ls = append(ls, []*model.Lane{l, l})
 	}
-	return Run(context.Background(), Model{r.model.Vision, r.model.Language, model.Student}, ls, q, encoder{r.model.Config}, numbers{}, o)
+	m := r.alone(t)
+	e := encoder{r.model.Config}
+	return Run(context.Background(), m, ls, q, Encoders{e, e}, numbers{}, o)
+}
+
+// alone returns the model on a team of one.
+func (r *rig) alone(t *testing.T) Model {
+	t.Helper()
+	alone, err := team.New(team.Config{Plan: shard.Solo("a", 2, 2, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Model{Team: alone, Stages: []model.Tower{r.model.Vision, r.model.Language}, Variant: model.Student}
 }
 
 func unknown(int) []string { return []string{"?"} }
@@ -173,8 +187,10 @@ func TestBlindSeesNoImage(t *testing.T) {
 			t.Fatal(err)
 		}
 		l := &model.Lane{Stream: s, Pool: model.NewPool(r.device)}
-		got, err := Run(context.Background(), Model{r.model.Vision, r.model.Language, model.Dense}, []Lane{{l, l}},
-			same{questions{60, unknown}}, encoder{r.model.Config}, numbers{}, Options{MaxNew: 6, Blind: blind})
+		e, m := encoder{r.model.Config}, r.alone(t)
+		m.Variant = model.Dense
+		got, err := Run(context.Background(), m, [][]*model.Lane{{l, l}},
+			same{questions{60, unknown}}, Encoders{e, e}, numbers{}, Options{MaxNew: 6, Blind: blind})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,6 +28,7 @@ type Config struct {
 	// Rank returns the rank that computes a node of the graph for a microbatch.
 	Rank    func(node, microbatch int) int
 	Timeout time.Duration // of one edge, from the call to its end
+	Prefix  string        // of the names of edges: exchanges of one group differ in it
 	// Trace returns the trace context to travel with an edge; nil for none.
 	Trace func(context.Context) map[string]string
 }
@@ -92,7 +93,7 @@ func (x *Exchange) Send(ctx context.Context, l *model.Lane, k step.EdgeKey, e mo
 	if err != nil {
 		return err
 	}
-	return x.config.Group.Send(ctx, to, tag(k), raw)
+	return x.config.Group.Send(ctx, to, x.tag(k), raw)
 }
 
 // download enqueues the copy of a tensor to the host in the wire dtype.
@@ -118,7 +119,7 @@ func (x *Exchange) Recv(ctx context.Context, l *model.Lane, k step.EdgeKey) (mod
 	if err != nil {
 		return model.Edge{}, err
 	}
-	raw, err := x.config.Group.Recv(ctx, from, tag(k))
+	raw, err := x.config.Group.Recv(ctx, from, x.tag(k))
 	if err != nil {
 		return model.Edge{}, err
 	}
@@ -171,18 +172,18 @@ func (x *Exchange) rank(node, microbatch int) (int, error) {
 }
 
 func (x *Exchange) header(k step.EdgeKey) tensor.Header {
-	return tensor.Header{Generation: x.config.Group.Generation(), Step: k.Step, Microbatch: k.Microbatch, Edge: edge(k)}
+	return tensor.Header{Generation: x.config.Group.Generation(), Step: k.Step, Microbatch: k.Microbatch, Edge: x.edge(k)}
 }
 
 // edge names the edge between two nodes, gradients apart.
-func edge(k step.EdgeKey) string {
+func (x *Exchange) edge(k step.EdgeKey) string {
 	if k.Gradient {
-		return fmt.Sprintf("gradient %d>%d", k.From, k.To)
+		return fmt.Sprintf("%sgradient %d>%d", x.config.Prefix, k.From, k.To)
 	}
-	return fmt.Sprintf("output %d>%d", k.From, k.To)
+	return fmt.Sprintf("%soutput %d>%d", x.config.Prefix, k.From, k.To)
 }
 
 // tag names one crossing: no two messages between two ranks share it.
-func tag(k step.EdgeKey) string {
-	return fmt.Sprintf("%s/%d/%d", edge(k), k.Step, k.Microbatch)
+func (x *Exchange) tag(k step.EdgeKey) string {
+	return fmt.Sprintf("%s/%d/%d", x.edge(k), k.Step, k.Microbatch)
 }

@@ -95,13 +95,14 @@ func TestRecvRefuses(t *testing.T) {
 	k := step.EdgeKey{Step: 4, Microbatch: 2, From: 0, To: 1}
 	other := step.EdgeKey{Step: 5, Microbatch: 2, From: 0, To: 1}
 	e := model.Edge{}.With("a", l.Scratch(2, 2))
-	if err := newExchange(t, g, kernels.F32).Send(context.Background(), l, k, e); err != nil {
+	x := newExchange(t, g, kernels.F32)
+	if err := x.Send(context.Background(), l, k, e); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := newExchange(t, g, kernels.BF16).Recv(context.Background(), l, k); !errors.Is(err, tensor.ErrShape) {
 		t.Errorf("another wire dtype: %v", err)
 	}
-	g.queue[tag(other)] = g.queue[tag(k)]
+	g.queue[x.tag(other)] = g.queue[x.tag(k)]
 	if _, err := newExchange(t, g, kernels.F32).Recv(context.Background(), l, other); !errors.Is(err, tensor.ErrMisplaced) {
 		t.Errorf("another step: %v", err)
 	}
@@ -109,8 +110,8 @@ func TestRecvRefuses(t *testing.T) {
 	if _, err := newExchange(t, g, kernels.F32).Recv(context.Background(), l, k); !errors.Is(err, tensor.ErrStale) {
 		t.Errorf("an older generation: %v", err)
 	}
-	raw := g.queue[tag(k)]
-	g.generation, g.queue[tag(k)] = 3, raw[:len(raw)-5]
+	raw := g.queue[x.tag(k)]
+	g.generation, g.queue[x.tag(k)] = 3, raw[:len(raw)-5]
 	if _, err := newExchange(t, g, kernels.F32).Recv(context.Background(), l, k); !errors.Is(err, tensor.ErrTruncated) {
 		t.Errorf("a truncated message: %v", err)
 	}

@@ -16,9 +16,9 @@ import (
 	"ressa/kernels/reference"
 	"ressa/trainer/data"
 	"ressa/trainer/data/picture"
+	"ressa/trainer/evaluate"
 	"ressa/trainer/job"
 	"ressa/trainer/model"
-	"ressa/trainer/model/generate"
 )
 
 // asked is one question about one image and what a model makes of it, from the
@@ -125,26 +125,36 @@ func ask(t *testing.T, dir string, questions []asked) []asked {
 	open := func(name string) (*os.File, error) { return os.Open(filepath.Join("testdata", name)) }
 	var out []asked
 	for _, q := range questions {
-		sample, err := s.Encoder.Prompt(data.Example{Images: []data.Picture{picture.File{Open: open, Name: q.Image}},
-			Turns: []data.Turn{{Role: data.User, Text: "<image> " + q.Question}, {Role: data.Assistant, Text: "yes"}}})
+		x := data.Example{Images: []data.Picture{picture.File{Open: open, Name: q.Image}},
+			Turns: []data.Turn{{Role: data.User, Text: "<image> " + q.Question}, {Role: data.Assistant, Text: "yes"}}}
+		sample, err := s.Encoder.Prompt(x)
 		check(err)
 		b, err := data.Collate([]data.Sample{sample}, s.Pad)
 		check(err)
-		features, _ := s.Model.Vision.Forward(l, &b, model.Edge{}, model.Dense, false)
-		hidden, _ := s.Model.Language.Forward(l, &b, features, model.Dense, false)
+		vision, language := s.Parts[0].Tower, s.Parts[1].Model.Language
+		features, _ := vision.Forward(l, &b, model.Edge{}, model.Dense, false)
+		hidden, _ := language.Forward(l, &b, features, model.Dense, false)
 		h := hidden.Tensor(model.Hidden)
-		z := s.Model.Language.Logits(l, h.SliceRows(h.Rows-1, h.Rows), model.Dense)
+		z := language.Logits(l, h.SliceRows(h.Rows-1, h.Rows), model.Dense)
 		q.IDs, q.Pixels, q.Logits = sample.Tokens, nil, download(t, stream, z)
 		for i := 0; i < len(sample.Pixels[0]); i += pixelStride {
 			q.Pixels = append(q.Pixels, sample.Pixels[0][i])
 		}
-		ids, err := generate.Run(ctx, l, s.Model.Language, &b, features, model.Dense, generate.Options{MaxNew: 8, Stop: []int32{s.EOS}})
+		answered, err := evaluate.Run(ctx, evaluate.Model{Team: s.Team, Stages: []model.Tower{vision, language}, Variant: model.Dense},
+			[][]*model.Lane{{l, l}}, single{x}, evaluate.Encoders{Full: s.Encoder, Blank: s.Encoder}, s.Tokenizer,
+			evaluate.Options{MaxNew: 8, Stop: []int32{s.EOS}})
 		check(err)
-		q.Answer = s.Tokenizer.Decode(ids[0], true)
+		q.Answer = answered.Answers[0].Text
 		out = append(out, q)
 	}
 	return out
 }
+
+// single is a data set of one example.
+type single struct{ example data.Example }
+
+func (single) Len() int                            { return 1 }
+func (s single) Example(int) (data.Example, error) { return s.example, nil }
 
 func download(t *testing.T, s kernels.Stream, x kernels.Tensor) []float32 {
 	t.Helper()

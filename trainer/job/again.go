@@ -47,6 +47,13 @@ func Export(ctx context.Context, o Options, s ExportSpec) (Exported, error) {
 	o.Emit = func(api.Event) {}
 	r := &run{Options: o, job: j, folder: f, state: &state{Scores: map[string]*api.Score{}}, started: o.Now()}
 	defer r.close()
+	list, err := r.store().List()
+	if err == nil && len(list) == 0 {
+		err = fmt.Errorf("%s: %w", r.Dir, checkpoint.ErrNone)
+	}
+	if err != nil {
+		return Exported{}, api.Invalid(err)
+	}
 	at, err := r.reopen(ctx, s)
 	if err != nil {
 		return Exported{}, api.Invalid(err)
@@ -63,16 +70,11 @@ func Export(ctx context.Context, o Options, s ExportSpec) (Exported, error) {
 	return out, err
 }
 
-// reopen brings the run to where one of its checkpoints was written and returns
-// the checkpoint's step.
+// reopen brings the run to where one of its checkpoints was written, all of the
+// model in this process, and returns the checkpoint's step. A run that trains
+// nothing has none.
 func (r *run) reopen(ctx context.Context, s ExportSpec) (int, error) {
-	list, err := r.store().List()
-	if err != nil {
-		return 0, err
-	}
-	if len(list) == 0 {
-		return 0, fmt.Errorf("%s: %w", r.Dir, checkpoint.ErrNone)
-	}
+	var err error
 	if r.identity, err = r.identify(); err != nil {
 		return 0, err
 	}
@@ -87,7 +89,7 @@ func (r *run) reopen(ctx context.Context, s ExportSpec) (int, error) {
 			return 0, err
 		}
 	}
-	if err := r.base(ctx); err != nil {
+	if err := r.base(ctx); err != nil || r.job.Train.Steps == 0 {
 		return 0, err
 	}
 	if err := r.attach(ctx); err != nil {
@@ -97,13 +99,11 @@ func (r *run) reopen(ctx context.Context, s ExportSpec) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	at := c.Manifest.Step
 	if err := r.load(ctx, c); err != nil {
 		return 0, err
 	}
-	for _, a := range r.attachments {
-		a.Remask(true)
-	}
-	return c.Manifest.Step, nil
+	return at, r.roundTrained(ctx)
 }
 
 func (r *run) choose(ctx context.Context, s ExportSpec) (c *checkpoint.Checkpoint, err error) {

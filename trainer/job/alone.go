@@ -50,10 +50,10 @@ func (a *alone) open(ctx context.Context, o SubjectOptions, dtypeName string, co
 		}
 	}
 	s := &Subject{Dir: o.Dir}
-	if err = s.openModel(ctx, a.Device, o.Random, o.Seed, o.SHA256); err != nil {
+	a.subject = s
+	if err = s.openModel(ctx, a.Device, o); err != nil {
 		return err
 	}
-	a.subject = s
 	if conversations {
 		if err = s.openEncoder(o); err != nil {
 			return err
@@ -99,7 +99,7 @@ func (s *Subject) stored() kernels.DType {
 
 // target is an export of the subject, without towers or masks, in a dtype.
 func (s *Subject) target(dir, base string, d kernels.DType) export.Spec {
-	return export.Spec{Dir: dir, DType: d, Config: s.Config, Spelling: s.Spelling, SideFrom: s.Dir, Base: base, Unused: s.Model.Unused}
+	return export.Spec{Dir: dir, DType: d, Config: s.Config, Spelling: s.Spelling, SideFrom: s.Dir, Base: base, Unused: s.unused()}
 }
 
 // AssessSpec says what [Assess] scores on what.
@@ -143,7 +143,7 @@ func Assess(ctx context.Context, m Machine, s AssessSpec) (Assessment, error) {
 		if blind && !s.Blind {
 			continue
 		}
-		score, err := Evaluate(ctx, a.subject, set, probes(a.lanes), EvaluateOptions{Batch: s.Batch, MaxNew: s.MaxNew, Blind: blind, Progress: s.Progress})
+		score, err := Evaluate(ctx, a.subject, set, byStage(a.lanes, a.subject), EvaluateOptions{Batch: s.Batch, MaxNew: s.MaxNew, Blind: blind, Progress: s.Progress})
 		if err != nil {
 			return Assessment{}, err
 		}

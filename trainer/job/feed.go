@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"ressa/shard"
 	"ressa/trainer/data"
 )
 
@@ -11,6 +12,8 @@ import (
 type feed struct {
 	set     data.Dataset
 	encoder *data.Encoder
+	blank   *data.Encoder        // for microbatches whose images are another worker's
+	looks   func(micro int) bool // whether this worker looks at a microbatch's images
 	pad     int32
 	seed    uint64
 	batch   int // samples of a step
@@ -23,25 +26,18 @@ func (f *feed) step(s int) ([]*data.Batch, error) {
 	order := data.Order(f.seed, s, f.batch, f.set.Len())
 	out := make([]*data.Batch, f.micro)
 	for m := range out {
-		lo, hi := share(f.batch, f.micro, m)
-		b, err := collate(f.set, f.encoder, f.pad, order[lo:hi])
+		lo, hi := shard.Share(f.batch, f.micro, m)
+		encoder := f.blank
+		if f.looks(m) {
+			encoder = f.encoder
+		}
+		b, err := collate(f.set, encoder, f.pad, order[lo:hi])
 		if err != nil {
 			return nil, err
 		}
 		out[m] = b
 	}
 	return out, nil
-}
-
-// share returns the range of part i of n items in parts.
-func share(n, parts, i int) (lo, hi int) {
-	base, extra := n/parts, n%parts
-	lo = i*base + min(i, extra)
-	hi = lo + base
-	if i < extra {
-		hi++
-	}
-	return lo, hi
 }
 
 func collate(set data.Dataset, encoder *data.Encoder, pad int32, indices []int) (*data.Batch, error) {

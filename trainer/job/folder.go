@@ -195,7 +195,7 @@ func Status(dir string, now time.Time) (api.Status, error) {
 			f.release()
 			out.State = api.Interrupted
 		case errors.Is(err, ErrBusy):
-			out.Ranks = ranks(s.PID, s.Microdone)
+			out.Ranks = localRanks(s.PID, s.Microdone)
 		default:
 			return api.Status{}, err
 		}
@@ -203,14 +203,15 @@ func Status(dir string, now time.Time) (api.Status, error) {
 	return out, nil
 }
 
-// ranks are the roles that one process holds.
-func ranks(pid, microbatches int) []api.Rank {
-	host, err := os.Hostname()
+// readResult reads the result of a run that has succeeded.
+func readResult(path string) (*api.Result, error) {
+	raw, err := os.ReadFile(path)
 	if err != nil {
-		host = "local"
+		return nil, err
 	}
-	return []api.Rank{
-		{Node: host, PID: pid, Role: "vision", Microbatches: microbatches},
-		{Node: host, PID: pid, Role: "language", Microbatches: microbatches},
+	out := &api.Result{}
+	if err := json.Unmarshal(raw, out); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
+	return out, nil
 }

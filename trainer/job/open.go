@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 
 	"ressa/coordinator/api"
 	"ressa/kernels"
+	"ressa/shard"
 	"ressa/trainer/checkpoint/hf"
 	"ressa/trainer/data"
 	"ressa/trainer/data/conversation"
@@ -20,26 +22,44 @@ import (
 	"ressa/trainer/data/picture"
 	"ressa/trainer/data/tokenizer"
 	"ressa/trainer/demo"
+	"ressa/trainer/model"
 	"ressa/trainer/model/llava"
+	"ressa/trainer/team"
 )
 
 // DemoModel is the path that stands for the model that Ressa ships.
 const DemoModel = "demo"
 
-// Subject is an opened model folder: the model on a device and what turns
-// examples into its input.
+// Subject is an opened model folder: the stages of the model that this worker
+// holds, on a device, and what turns examples into their input.
 type Subject struct {
-	Dir       string
-	Model     *llava.Model
-	Encoder   *data.Encoder
-	Tokenizer *tokenizer.Tokenizer
-	Config    []byte      // config.json
-	Spelling  hf.Spelling // of the keys
-	EOS, Pad  int32       // tokens that end an answer and fill up a batch
+	Dir          string
+	Architecture llava.Config
+	Team         *team.Team
+	Parts        []Part // by stage of the team's plan; zero where it is not held
+	Encoder      *data.Encoder
+	Tokenizer    *tokenizer.Tokenizer
+	Config       []byte      // config.json
+	Spelling     hf.Spelling // of the keys
+	EOS, Pad     int32       // tokens that end an answer and fill up a batch
+}
+
+// Part is one stage of a model.
+type Part struct {
+	Role  string
+	Tower model.Tower
+	Model *llava.Model // that holds the stage and nothing else
 }
 
 // Close frees the model.
-func (s *Subject) Close() { s.Model.Close() }
+func (s *Subject) Close() {
+	for _, p := range s.Parts {
+		if p.Model != nil {
+			p.Model.Close()
+		}
+	}
+	s.Parts = nil
+}
 
 // SubjectOptions say how a model folder is opened.
 type SubjectOptions struct {
@@ -50,12 +70,18 @@ type SubjectOptions struct {
 	// Template is how conversations become prompts, MaxLength bounds them in tokens.
 	Template  string
 	MaxLength int
+	// Team says which stages to hold; nil for the whole model.
+	Team *team.Team
+	// Node and Microbatches are of the plan where there is no team.
+	Node         string
+	Microbatches int
 }
 
 // OpenSubject opens a model folder and checks that its parts fit together.
 func OpenSubject(ctx context.Context, d kernels.Device, o SubjectOptions) (*Subject, error) {
 	s := &Subject{Dir: o.Dir}
-	if err := s.openModel(ctx, d, o.Random, o.Seed, o.SHA256); err != nil {
+	if err := s.openModel(ctx, d, o); err != nil {
+		s.Close()
 		return nil, err
 	}
 	if err := s.openEncoder(o); err != nil {
@@ -65,36 +91,128 @@ func OpenSubject(ctx context.Context, d kernels.Device, o SubjectOptions) (*Subj
 	return s, nil
 }
 
-func (s *Subject) openModel(ctx context.Context, d kernels.Device, random bool, seed uint64, want string) (err error) {
-	if random {
+func (s *Subject) openModel(ctx context.Context, d kernels.Device, o SubjectOptions) (err error) {
+	if o.Random {
 		if s.Config, err = os.ReadFile(filepath.Join(s.Dir, "config.json")); err != nil {
 			return fmt.Errorf("model.path: %w", err)
 		}
-		c, err := llava.ParseConfig(s.Config)
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.Dir, err)
-		}
 		s.Spelling = hf.Spelling{Original: true, VisionModel: true} // what every reader knows
-		s.Model, err = llava.New(ctx, d, c, seed, llava.Options{})
-		return err
+		return s.openParts(o, func(part llava.Options) (*llava.Model, error) {
+			return llava.New(ctx, d, s.Architecture, o.Seed, part)
+		})
 	}
 	f, err := hf.Open(s.Dir)
 	if err != nil {
 		return fmt.Errorf("model.path: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if want != "" {
+	if o.SHA256 != "" {
 		found, err := f.Hash(ctx)
 		if err != nil {
 			return err
 		}
-		if found != want {
-			return fmt.Errorf("model.sha256: folder %s has content hash %s, want %s", s.Dir, found, want)
+		if found != o.SHA256 {
+			return fmt.Errorf("model.sha256: folder %s has content hash %s, want %s", s.Dir, found, o.SHA256)
 		}
 	}
 	s.Config, s.Spelling = f.Config().Raw, f.Spelling()
-	s.Model, err = llava.FromFolder(ctx, d, f, llava.Options{})
-	return err
+	return s.openParts(o, func(part llava.Options) (*llava.Model, error) { return llava.FromFolder(ctx, d, f, part) })
+}
+
+// openParts opens the stages that the team's plan gives this worker, each as a
+// model of its own.
+func (s *Subject) openParts(o SubjectOptions, open func(llava.Options) (*llava.Model, error)) (err error) {
+	if s.Architecture, err = llava.ParseConfig(s.Config); err != nil {
+		return fmt.Errorf("%s: %w", s.Dir, err)
+	}
+	if s.Team = o.Team; s.Team == nil {
+		s.Team, err = team.New(team.Config{Plan: shard.Solo(cmp.Or(o.Node, hostname()), s.Architecture.FeatureBlocks, s.Architecture.Language.Blocks, max(1, o.Microbatches))})
+		if err != nil {
+			return err
+		}
+	}
+	if err := s.covers(s.Team.Plan()); err != nil {
+		return fmt.Errorf("%s: %w", s.Dir, err)
+	}
+	for i, stage := range s.Team.Plan().Stages {
+		if !s.Team.Holds(i) {
+			s.Parts = append(s.Parts, Part{Role: stage.Tower})
+			continue
+		}
+		blocks := llava.Range{Lo: stage.Lo, Hi: stage.Hi}
+		options := llava.Options{Language: blocks, WithoutVision: true}
+		if stage.Tower == shard.Vision {
+			options = llava.Options{Vision: blocks, WithoutLanguage: true}
+		}
+		m, err := open(options)
+		if err != nil {
+			return err
+		}
+		part := Part{Role: stage.Tower, Model: m, Tower: m.Language}
+		if stage.Tower == shard.Vision {
+			part.Tower = m.Vision
+		}
+		s.Parts = append(s.Parts, part)
+	}
+	return nil
+}
+
+// covers verifies that a plan is one of this model.
+func (s *Subject) covers(p shard.Plan) error {
+	found := map[string]int{}
+	for _, stage := range p.Stages {
+		found[stage.Tower] = stage.Hi
+	}
+	if v, l := found[shard.Vision], found[shard.Language]; v != s.Architecture.FeatureBlocks || l != s.Architecture.Language.Blocks {
+		return fmt.Errorf("the plan has %d vision and %d language blocks, the model %d and %d", v, l, s.Architecture.FeatureBlocks, s.Architecture.Language.Blocks)
+	}
+	return nil
+}
+
+// stages returns the towers by stage, nil where they are not held.
+func (s *Subject) stages() []model.Tower {
+	out := make([]model.Tower, len(s.Parts))
+	for i, p := range s.Parts {
+		out[i] = p.Tower
+	}
+	return out
+}
+
+// towers returns the stages that are held with their roles, in the order of the plan.
+func (s *Subject) towers() []namedTower {
+	var out []namedTower
+	for i, p := range s.Parts {
+		if p.Tower != nil {
+			out = append(out, namedTower{p.Role, i, p.Tower})
+		}
+	}
+	return out
+}
+
+type namedTower struct {
+	role  string
+	stage int
+	model.Tower
+}
+
+// unused returns the parameters that no computation reads, of the stages held.
+func (s *Subject) unused() []*model.Param {
+	var out []*model.Param
+	for _, p := range s.Parts {
+		if p.Model != nil {
+			out = append(out, p.Model.Unused...)
+		}
+	}
+	return out
+}
+
+// hostname is the node's name where no plan gives one.
+func hostname() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		return "local"
+	}
+	return host
 }
 
 func (s *Subject) openEncoder(o SubjectOptions) error {
@@ -102,7 +220,7 @@ func (s *Subject) openEncoder(o SubjectOptions) error {
 	if s.Tokenizer, err = tokenizer.Load(filepath.Join(s.Dir, "tokenizer.json")); err != nil {
 		return err
 	}
-	c := s.Model.Config
+	c := s.Architecture
 	if n := s.Tokenizer.VocabSize(); n > c.Language.Vocabulary {
 		return fmt.Errorf("%s: tokenizer.json has %d tokens, config.json a vocabulary of %d", s.Dir, n, c.Language.Vocabulary)
 	}
@@ -175,7 +293,7 @@ func (s *Subject) specialTokens() (eos, pad int32, err error) {
 	if pad < 0 {
 		pad = eos
 	}
-	if v := int32(s.Model.Config.Language.Vocabulary); eos >= v || pad >= v {
+	if v := int32(s.Architecture.Language.Vocabulary); eos >= v || pad >= v {
 		return 0, 0, fmt.Errorf("%s: end-of-sequence token %d and padding token %d, want less than the vocabulary %d", s.Dir, eos, pad, v)
 	}
 	return eos, pad, nil

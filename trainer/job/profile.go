@@ -79,8 +79,7 @@ func workload(ctx context.Context, j api.Job, dir string) (w Workload, err error
 	if w.Config, err = llava.ParseConfig(s.Config); err != nil {
 		return w, fmt.Errorf("%s: %w", dir, err)
 	}
-	// The encoder asks a model for its configuration alone.
-	s.Model = &llava.Model{Config: w.Config}
+	s.Architecture = w.Config
 	if err := s.openEncoder(SubjectOptions{Dir: dir, Template: j.Data.Template, MaxLength: j.Data.MaxLength}); err != nil {
 		return w, err
 	}

@@ -9,11 +9,11 @@ import (
 
 	"ressa/coordinator/api"
 	"ressa/kernels/sparse"
+	"ressa/shard"
 	"ressa/trainer/checkpoint/hf"
 	"ressa/trainer/data"
 	"ressa/trainer/model"
 	"ressa/trainer/prune"
-	"ressa/trainer/step"
 )
 
 // calibrationBatch is the number of samples that calibration runs at once: part
@@ -24,84 +24,141 @@ const calibrationBatch = 16
 // training.
 const calibrationSeed = 0x63616c6962
 
-// towers returns the towers of a subject with their roles, vision first.
-func (s *Subject) towers() []namedTower {
-	return []namedTower{{step.Vision, s.Model.Vision}, {step.Language, s.Model.Language}}
-}
-
-type namedTower struct {
-	role string
-	model.Tower
-}
-
 func (r *run) masksPath() string { return filepath.Join(r.Dir, "base", "masks.safetensors") }
 
-// prune computes the masks, or reads those of an earlier process, and puts them
-// on the model.
+// prune computes the masks, or takes those of an earlier process, and puts them on
+// the model.
 func (r *run) prune(ctx context.Context) error {
 	if r.masks == nil {
-		masks, err := prune.Load(r.masksPath(), hf.Canonical)
-		if errors.Is(err, os.ErrNotExist) {
-			masks, err = r.computeMasks(ctx)
+		stored, err := r.storedMasks(ctx)
+		if err == nil && !stored {
+			err = r.computeMasks(ctx)
 		}
 		if err != nil {
 			return fmt.Errorf("masks: %w", err)
 		}
-		r.masks = masks
 	}
+	r.masks = r.masks.Only(r.subject.held()...)
 	if err := r.checkMasks(); err != nil {
 		return fmt.Errorf("masks: %w", err)
 	}
+	if err := r.collectMasks(ctx); err != nil {
+		return fmt.Errorf("masks: %w", err)
+	}
 	var err error
-	if r.applied, err = r.masks.Apply(ctx, r.Device, r.subject.Model.Vision, r.subject.Model.Language); err != nil {
+	if r.applied, err = r.masks.Apply(ctx, r.Device, r.subject.held()...); err != nil {
 		return err
 	}
 	r.emit(api.Event{Event: "note", Layers: r.layers()})
 	return nil
 }
 
-func (r *run) computeMasks(ctx context.Context) (prune.Masks, error) {
-	r.enter("calibrate", fmt.Sprintf("%d samples through both towers", r.job.Prune.CalibrationSamples))
-	masks, err := ComputeMasks(ctx, r.subject, r.probes, r.job.Prune.Method, r.patterns, r.train, r.job.Prune.CalibrationSamples, r.job.Seed)
+// storedMasks takes the masks of an earlier process where the chief has them, and
+// reports whether it does.
+func (r *run) storedMasks(ctx context.Context) (bool, error) {
+	var all prune.Masks
+	var found []byte
+	if r.team.Chief() {
+		masks, err := prune.Load(r.masksPath(), hf.Canonical)
+		switch {
+		case err == nil:
+			all, found = masks, []byte{1}
+		case !errors.Is(err, os.ErrNotExist):
+			return false, err
+		}
+	}
+	found, err := r.team.Tell(ctx, "whether there are masks", found)
+	if err != nil || len(found) == 0 {
+		return false, err
+	}
+	var names []string
+	for _, t := range r.subject.towers() {
+		for _, n := range t.Linears() {
+			names = append(names, n.Weight.Name)
+		}
+	}
+	raw, err := r.team.Ask(ctx, "masks", encoded(names), func(_ int, question []byte) ([]byte, error) {
+		var names []string
+		if err := decoded(question, &names); err != nil {
+			return nil, err
+		}
+		var own prune.Masks
+		for _, n := range names {
+			if m, ok := all.Of(n); ok {
+				own = append(own, prune.Entry{Name: n, Mask: m})
+			}
+		}
+		return encoded(own), nil
+	})
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	r.enter("prune", fmt.Sprintf("%s %s", r.job.Prune.Method, r.job.Prune.Pattern))
-	if err := os.MkdirAll(filepath.Dir(r.masksPath()), 0o755); err != nil {
-		return nil, fmt.Errorf("masks: %w", err)
+	if r.masks = all; !r.team.Chief() {
+		err = decoded(raw, &r.masks)
 	}
-	_, err = masks.Save(ctx, r.masksPath(), r.subject.Spelling.Spell, nil)
-	return masks, err
+	return true, err
 }
 
-// ComputeMasks prunes the towers that patterns names. Wanda's statistics come
-// from the first samples of the order of seed.
-func ComputeMasks(ctx context.Context, s *Subject, lanes []*model.Lane, method string, patterns map[string]sparse.Pattern, set data.Dataset, samples int, seed uint64) (prune.Masks, error) {
+// collectMasks brings the masks of all stages to the chief, which stores those
+// that were computed.
+func (r *run) collectMasks(ctx context.Context) error {
+	r.allMasks = nil
+	err := r.team.Collect(ctx, "masks", func(stage int) ([]byte, error) {
+		return encoded(r.masks.Only(r.subject.Parts[stage].Tower)), nil
+	}, func(stage int, said []byte) error {
+		t := towerMasks{Role: r.subject.Parts[stage].Role}
+		if err := decoded(said, &t.Masks); err != nil {
+			return fmt.Errorf("of stage %d: %w", stage, err)
+		}
+		r.allMasks = append(r.allMasks, t)
+		return nil
+	})
+	if err != nil || !r.team.Chief() || !r.newMasks {
+		return err
+	}
+	var all prune.Masks
+	for _, t := range r.allMasks {
+		all = append(all, t.Masks...)
+	}
+	if err := os.MkdirAll(filepath.Dir(r.masksPath()), 0o755); err != nil {
+		return err
+	}
+	_, err = all.Save(ctx, r.masksPath(), r.subject.Spelling.Spell, nil)
+	return err
+}
+
+func (r *run) computeMasks(ctx context.Context) error {
+	r.enter("calibrate", fmt.Sprintf("%d samples through both towers", r.job.Prune.CalibrationSamples))
+	masks, err := ComputeMasks(ctx, r.subject, r.untrained(), r.job.Prune.Method, r.patterns, r.train, r.job.Prune.CalibrationSamples, r.job.Seed)
+	if err != nil {
+		return err
+	}
+	r.enter("prune", fmt.Sprintf("%s %s", r.job.Prune.Method, r.job.Prune.Pattern))
+	r.masks, r.newMasks = masks, true
+	return nil
+}
+
+// ComputeMasks prunes the stages that are held of the towers that patterns names.
+// Wanda's statistics come from the first samples of the order of seed. lanes are
+// by lane and stage.
+func ComputeMasks(ctx context.Context, s *Subject, lanes [][]*model.Lane, method string, patterns map[string]sparse.Pattern, set data.Dataset, samples int, seed uint64) (prune.Masks, error) {
 	m, err := prune.ParseMethod(method)
 	if err != nil {
 		return nil, err
 	}
 	var statistics *prune.Calibration
 	if m == prune.Wanda {
-		n := min(samples, set.Len())
-		order := data.Order(seed^calibrationSeed, 0, n, set.Len())
-		count := (n + calibrationBatch - 1) / calibrationBatch
-		statistics, err = prune.Calibrate(ctx, lanes, s.Model.Vision, s.Model.Language, prune.Batches{Count: count,
-			Batch: func(i int) (*data.Batch, error) {
-				lo, hi := share(n, count, i)
-				return collate(set, s.Encoder, s.Pad, order[lo:hi])
-			}})
-		if err != nil {
+		if statistics, err = s.calibrate(ctx, lanes, set, min(samples, set.Len()), seed); err != nil {
 			return nil, err
 		}
 	}
-	var masks prune.Masks
+	masks := prune.Masks{}
 	for _, t := range s.towers() {
 		pattern, ok := patterns[t.role]
 		if !ok {
 			continue
 		}
-		part, err := prune.Compute(ctx, lanes[0], t.Tower, prune.Options{Method: m, Pattern: pattern, Granularity: granularity(t.role), Calibration: statistics})
+		part, err := prune.Compute(ctx, lanes[0][t.stage], t.Tower, prune.Options{Method: m, Pattern: pattern, Granularity: granularity(t.role), Calibration: statistics})
 		if err != nil {
 			return nil, fmt.Errorf("prune the %s tower: %w", t.role, err)
 		}
@@ -110,23 +167,58 @@ func ComputeMasks(ctx context.Context, s *Subject, lanes []*model.Lane, method s
 	return masks, nil
 }
 
-// base hashes what training does not change.
+// calibrate runs n samples through the model.
+func (s *Subject) calibrate(ctx context.Context, lanes [][]*model.Lane, set data.Dataset, n int, seed uint64) (*prune.Calibration, error) {
+	order := data.Order(seed^calibrationSeed, 0, n, set.Len())
+	count := (n + calibrationBatch - 1) / calibrationBatch
+	blank := s.Encoder.WithoutPixels()
+	return prune.Calibrate(ctx, prune.Model{Team: s.Team, Stages: s.stages()}, lanes, prune.Batches{Count: count,
+		Batch: func(i int) (*data.Batch, error) {
+			encoder := blank
+			if s.Team.Owns(0, i) {
+				encoder = s.Encoder
+			}
+			lo, hi := shard.Share(n, count, i)
+			return collate(set, encoder, s.Pad, order[lo:hi])
+		}})
+}
+
+// base hashes what training does not change, on all stages.
 func (r *run) base(ctx context.Context) error {
-	hash, err := prune.BaseHash(ctx, r.probes[0], r.masks, r.subject.Model.Vision, r.subject.Model.Language)
+	mine := make([][]prune.Digest, len(r.subject.Parts))
+	for _, t := range r.subject.towers() {
+		if !r.team.First(t.stage) {
+			continue
+		}
+		var err error
+		if mine[t.stage], err = prune.Digests(ctx, r.probes[0], r.masks, t.Tower); err != nil {
+			return err
+		}
+	}
+	all, err := r.team.Gather(ctx, "digests of the base", encoded(mine))
 	if err != nil {
 		return err
 	}
-	r.identity.Base, r.result.BaseSHA256 = hash, hash
+	var digests []prune.Digest
+	said := make([][][]prune.Digest, len(all))
+	for w, raw := range all {
+		if err := decoded(raw, &said[w]); err != nil {
+			return fmt.Errorf("digests of the base: worker %d: %w", w, err)
+		}
+		if len(said[w]) != len(mine) {
+			return fmt.Errorf("digests of the base: worker %d tells of %d stages, want %d", w, len(said[w]), len(mine))
+		}
+	}
+	for stage := range mine {
+		for w := range said {
+			digests = append(digests, said[w][stage]...)
+		}
+	}
+	r.identity.Base = prune.BaseHash(digests)
+	r.result.BaseSHA256 = r.identity.Base
 	return nil
 }
 
-// layers lists the sparsity of every masked layer in canonical order.
-func (r *run) layers() []api.Layer { return r.subject.layers(r.masks) }
-
-// sparsity is that of each tower over its masked layers.
-func (r *run) sparsity() map[string]float64 {
-	if r.subject == nil {
-		return map[string]float64{}
-	}
-	return r.subject.sparsity(r.masks)
-}
+// layers lists the sparsity of every masked layer in canonical order; the chief
+// alone knows all of them.
+func (r *run) layers() []api.Layer { return layers(r.allMasks) }

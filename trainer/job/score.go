@@ -9,32 +9,41 @@ import (
 	"ressa/trainer/model"
 )
 
-// probes serves lanes without trained values to both towers.
-func probes(lanes []*model.Lane) []evaluate.Lane {
-	out := make([]evaluate.Lane, len(lanes))
+// byStage serves lanes without trained values to all stages.
+func byStage(lanes []*model.Lane, s *Subject) [][]*model.Lane {
+	out := make([][]*model.Lane, len(lanes))
 	for i, l := range lanes {
-		out[i] = evaluate.Lane{Vision: l, Language: l}
+		for range s.Parts {
+			out[i] = append(out[i], l)
+		}
 	}
 	return out
 }
 
-// trained returns the lanes with the trained values, or the probes where nothing
-// is trained.
-func (r *run) trained() []evaluate.Lane {
+// untrained are the lanes for work on the model as it was before training.
+func (r *run) untrained() [][]*model.Lane { return byStage(r.probes, r.subject) }
+
+// trained returns the lanes with the trained values, by lane and stage, or those
+// without where nothing is trained.
+func (r *run) trained() [][]*model.Lane {
 	if r.engine == nil {
-		return probes(r.probes)
+		return r.untrained()
 	}
-	vision, language := r.engine.Lanes(0), r.engine.Lanes(1)
-	out := make([]evaluate.Lane, len(vision))
-	for i := range out {
-		out[i] = evaluate.Lane{Vision: vision[i], Language: language[i]}
+	var out [][]*model.Lane
+	for stage := range r.subject.Parts {
+		for i, l := range r.engine.Lanes(stage) {
+			if stage == 0 {
+				out = append(out, nil)
+			}
+			out[i] = append(out[i], l)
+		}
 	}
 	return out
 }
 
 // score evaluates on the test set and keeps the score for the result; one that an
 // earlier process found is not computed again.
-func (r *run) score(ctx context.Context, of string, lanes []evaluate.Lane, blind bool) error {
+func (r *run) score(ctx context.Context, of string, lanes [][]*model.Lane, blind bool) error {
 	if r.test == nil {
 		return nil
 	}
@@ -52,7 +61,7 @@ func (r *run) score(ctx context.Context, of string, lanes []evaluate.Lane, blind
 }
 
 // evaluate scores the student on the first limit examples of a set; 0 is all.
-func (r *run) evaluate(ctx context.Context, of string, set data.Dataset, limit int, lanes []evaluate.Lane, blind bool) (*api.Score, error) {
+func (r *run) evaluate(ctx context.Context, of string, set data.Dataset, limit int, lanes [][]*model.Lane, blind bool) (*api.Score, error) {
 	if limit > 0 && limit < set.Len() {
 		set = part{set, 0, limit}
 	}
@@ -67,9 +76,11 @@ type EvaluateOptions struct {
 	Progress      func(done, total int)
 }
 
-// Evaluate scores a subject's student on all examples of a set.
-func Evaluate(ctx context.Context, s *Subject, set data.Dataset, lanes []evaluate.Lane, o EvaluateOptions) (*api.Score, error) {
-	res, err := evaluate.Run(ctx, evaluate.Model{Vision: s.Model.Vision, Language: s.Model.Language, Variant: model.Student}, lanes, set, s.Encoder, s.Tokenizer,
+// Evaluate scores a subject's student on all examples of a set. Every worker of
+// its team calls it and gets the score.
+func Evaluate(ctx context.Context, s *Subject, set data.Dataset, lanes [][]*model.Lane, o EvaluateOptions) (*api.Score, error) {
+	res, err := evaluate.Run(ctx, evaluate.Model{Team: s.Team, Stages: s.stages(), Variant: model.Student}, lanes, set,
+		evaluate.Encoders{Full: s.Encoder, Blank: s.Encoder.WithoutPixels()}, s.Tokenizer,
 		evaluate.Options{BatchSize: o.Batch, MaxNew: o.MaxNew, Stop: []int32{s.EOS}, Pad: s.Pad, Blind: o.Blind, Progress: o.Progress})
 	if err != nil {
 		return nil, err

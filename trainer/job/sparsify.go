@@ -11,6 +11,7 @@ import (
 	"ressa/trainer/checkpoint/hf"
 	"ressa/trainer/data"
 	"ressa/trainer/export"
+	"ressa/trainer/model"
 	"ressa/trainer/prune"
 	"ressa/trainer/step"
 )
@@ -71,7 +72,7 @@ func Prune(ctx context.Context, m Machine, s PruneSpec) (Sparse, error) {
 			return Sparse{}, api.Invalid(err)
 		}
 	}
-	masks, err := ComputeMasks(ctx, a.subject, a.lanes, s.Prune.Method, p, set, s.Prune.CalibrationSamples, s.Seed)
+	masks, err := ComputeMasks(ctx, a.subject, byStage(a.lanes, a.subject), s.Prune.Method, p, set, s.Prune.CalibrationSamples, s.Seed)
 	if err != nil {
 		return Sparse{}, err
 	}
@@ -178,14 +179,14 @@ func (a *alone) importTower(ctx context.Context, t namedTower, stored prune.Mask
 
 // write exports the model under its masks to dir.
 func (a *alone) write(ctx context.Context, dir, base string, masks prune.Masks, p map[string]sparse.Pattern) (Sparse, error) {
-	applied, err := masks.Apply(ctx, a.Device, a.subject.Model.Vision, a.subject.Model.Language)
+	applied, err := masks.Apply(ctx, a.Device, a.subject.held()...)
 	if err != nil {
 		return Sparse{}, err
 	}
 	defer applied.Release()
 	spec := a.subject.target(dir, base, a.dtype)
 	spec.Masks = masks
-	out := Sparse{Dir: dir, DType: a.dtype, Patterns: map[string]string{}, Sparsity: a.subject.sparsity(masks), Layers: a.subject.layers(masks)}
+	out := Sparse{Dir: dir, DType: a.dtype, Patterns: map[string]string{}, Sparsity: sparsity(a.subject.byRole(masks)), Layers: layers(a.subject.byRole(masks))}
 	for _, t := range a.subject.towers() {
 		spec.Towers = append(spec.Towers, export.Tower{Tower: t.Tower, Lane: a.lanes[0], Pattern: p[t.role]})
 		if pattern, ok := p[t.role]; ok && pattern != (sparse.Pattern{}) {
@@ -212,23 +213,51 @@ func (s *Subject) fitPatterns(p api.Prune, patterns map[string]sparse.Pattern) e
 	return nil
 }
 
-// layers lists the sparsity of every masked layer in canonical order.
-func (s *Subject) layers(masks prune.Masks) []api.Layer {
-	var out []api.Layer
+// towerMasks are the masks of a stage with its tower's role.
+type towerMasks struct {
+	Role  string
+	Masks prune.Masks
+}
+
+// byRole sorts masks by the stages that are held.
+func (s *Subject) byRole(masks prune.Masks) []towerMasks {
+	var out []towerMasks
 	for _, t := range s.towers() {
-		for _, e := range masks.Only(t.Tower) {
-			out = append(out, api.Layer{Name: e.Name, Tower: t.role, Sparsity: 1 - e.Mask.Density()})
+		out = append(out, towerMasks{t.role, masks.Only(t.Tower)})
+	}
+	return out
+}
+
+// held returns the stages that are held.
+func (s *Subject) held() []model.Tower {
+	var out []model.Tower
+	for _, t := range s.towers() {
+		out = append(out, t.Tower)
+	}
+	return out
+}
+
+// layers lists the sparsity of every masked layer in canonical order.
+func layers(all []towerMasks) []api.Layer {
+	var out []api.Layer
+	for _, t := range all {
+		for _, e := range t.Masks {
+			out = append(out, api.Layer{Name: e.Name, Tower: t.Role, Sparsity: 1 - e.Mask.Density()})
 		}
 	}
 	return out
 }
 
 // sparsity is that of each tower over its masked layers.
-func (s *Subject) sparsity(masks prune.Masks) map[string]float64 {
+func sparsity(all []towerMasks) map[string]float64 {
+	byTower := map[string]prune.Masks{}
+	for _, t := range all {
+		byTower[t.Role] = append(byTower[t.Role], t.Masks...)
+	}
 	out := map[string]float64{}
-	for _, t := range s.towers() {
-		if m := masks.Only(t.Tower); len(m) > 0 {
-			out[t.role] = m.Sparsity()
+	for role, m := range byTower {
+		if len(m) > 0 {
+			out[role] = m.Sparsity()
 		}
 	}
 	return out

@@ -55,7 +55,7 @@ func (r *run) rank(role string) int {
 	return r.job.Adapter.Rank
 }
 
-// attach puts what is trained on the towers and opens the engine.
+// attach puts what is trained on the stages that are held and opens the engine.
 func (r *run) attach(ctx context.Context) error {
 	o, err := objectiveOf(r.job)
 	if err != nil {
@@ -65,41 +65,119 @@ func (r *run) attach(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var layouts []*model.Layout
+	parts := r.subject.Parts
+	layouts := make([]*model.Layout, len(parts))
+	r.attachments = make([]*adapter.Attachment, len(parts))
 	for _, t := range r.subject.towers() {
 		a, err := adapter.Attach(ctx, r.Device, t.Tower, adapter.Options{
 			Method: method, Rank: r.rank(t.role), Alpha: r.job.Adapter.Alpha, Projector: r.job.Adapter.Projector, Round: exportDType(r.job)})
 		if err != nil {
 			return fmt.Errorf("%s tower: %w", t.role, err)
 		}
-		r.attachments = append(r.attachments, a)
-		layouts = append(layouts, a.Layout)
+		r.attachments[t.stage], layouts[t.stage] = a, a.Layout
 	}
-	m := r.subject.Model
+	trained, err := r.trainedLengths(ctx, layouts)
+	if err != nil {
+		return err
+	}
+	graph, err := r.graph(o, trained)
+	if err != nil {
+		return err
+	}
+	peers, err := r.team.Peers(dtype(r.job.Train.Wire))
+	if err != nil {
+		return err
+	}
 	train := r.job.Train
 	r.engine, err = step.NewEngine(r.Device, step.Config{
-		Graph: step.Graph{
-			Nodes: []step.Node{
-				&step.TowerNode{Role: step.Vision, Tower: m.Vision, Flows: step.VisionFlows(o)},
-				&step.TowerNode{Role: step.Language, Tower: m.Language, Flows: step.LanguageFlows(o),
-					Loss: &step.Loss{Language: m.Language, Config: o}, InputGradient: layouts[0].Len > 0},
-			},
-			Inputs: [][]int{nil, {0}},
-		},
-		Layouts: layouts, Objective: o,
+		Graph: graph, Layouts: layouts, Objective: o,
 		Optimiser: optim.Config{Beta1: train.Beta1, Beta2: train.Beta2, Eps: train.Eps, WeightDecay: train.WeightDecay, ClipNorm: train.ClipNorm},
 		Schedule:  optim.Schedule{Kind: train.Schedule, Base: train.LR, Warmup: train.Warmup, Floor: train.Floor, Steps: train.Steps},
-		Wire:      dtype(train.Wire), Lanes: r.Lanes,
+		Wire:      dtype(train.Wire), Lanes: r.lanes(), Peers: peers, Order: r.team.Plan().Order(),
 	})
 	if err != nil {
 		return err
 	}
-	for i, a := range r.attachments {
-		if err := a.Init(ctx, r.probes[0].Stream, r.engine.Vector(i).Values, r.job.Seed); err != nil {
+	for _, t := range r.subject.towers() {
+		if err := r.attachments[t.stage].Init(ctx, r.probes[0].Stream, r.engine.Vector(t.stage).Values, r.job.Seed); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// lanes is how many microbatches this worker keeps in flight: no fewer than keep
+// its peers busy.
+func (r *run) lanes() int {
+	n := r.Lanes
+	if in := r.team.Plan().InFlight; in != nil {
+		n = max(n, in[r.team.Worker()])
+	}
+	return min(n, r.job.Train.Microbatches)
+}
+
+// trainedLengths returns how many elements each stage trains.
+func (r *run) trainedLengths(ctx context.Context, layouts []*model.Layout) ([]int, error) {
+	out := make([]int, len(layouts))
+	for i, l := range layouts {
+		if l != nil {
+			out[i] = l.Len
+		}
+	}
+	all, err := r.team.Gather(ctx, "what is trained", encoded(out))
+	if err != nil {
+		return nil, err
+	}
+	for w, raw := range all {
+		var said []int
+		if err := decoded(raw, &said); err != nil {
+			return nil, err
+		}
+		if len(said) != len(out) {
+			return nil, fmt.Errorf("worker %d has %d stages, want %d", w, len(said), len(out))
+		}
+		for i, n := range said {
+			out[i] = max(out[i], n)
+		}
+	}
+	return out, nil
+}
+
+// graph makes the nodes of a step, one for each stage of the plan. trained are the
+// elements that each stage trains.
+func (r *run) graph(o objective.Config, trained []int) (step.Graph, error) {
+	var g step.Graph
+	below := 0 // elements that the stages before train
+	for i, stage := range r.team.Plan().Stages {
+		part := r.subject.Parts[i]
+		g.Towers = append(g.Towers, stage.Tower)
+		if i == 0 {
+			g.Inputs = append(g.Inputs, nil)
+		} else {
+			g.Inputs = append(g.Inputs, []int{i - 1})
+		}
+		if part.Tower == nil {
+			g.Nodes = append(g.Nodes, step.Remote(fmt.Sprintf("%s stage %d", stage.Tower, stage.Index)))
+		} else {
+			n := &step.TowerNode{Role: stage.Tower, Tower: part.Tower, Flows: step.LanguageFlows(o), InputGradient: i > 0 && below > 0}
+			if stage.Tower == step.Vision {
+				n.Flows = step.VisionFlows(o)
+			}
+			if stage.Index > 0 {
+				n.Flows = step.LaterFlows(n.Flows)
+			}
+			if i == len(r.subject.Parts)-1 {
+				language, ok := part.Tower.(model.Language)
+				if !ok {
+					return g, fmt.Errorf("the last stage is of the %s tower", stage.Tower)
+				}
+				n.Loss = &step.Loss{Language: language, Config: o}
+			}
+			g.Nodes = append(g.Nodes, n)
+		}
+		below += trained[i]
+	}
+	return g, nil
 }
 
 // trainSteps trains from the newest checkpoint to the last step.
@@ -113,9 +191,13 @@ func (r *run) trainSteps(ctx context.Context) error {
 		message += fmt.Sprintf(", resumed after step %d", first)
 	}
 	r.state.Step = first
-	r.steps = pastSteps(r.folder.path(eventsFile), first)
+	if r.team.Chief() {
+		r.steps = pastSteps(r.folder.path(eventsFile), first)
+	}
 	r.enter("train", message)
-	f := &feed{set: r.train, encoder: r.subject.Encoder, pad: r.subject.Pad, seed: r.job.Seed, batch: r.job.Train.Batch, micro: r.job.Train.Microbatches}
+	looks := r.team.Plan().Stages[0].Owners
+	f := &feed{set: r.train, encoder: r.subject.Encoder, blank: r.subject.Encoder.WithoutPixels(),
+		looks: func(m int) bool { return looks[m] == r.team.Worker() }, pad: r.subject.Pad, seed: r.job.Seed, batch: r.job.Train.Batch, micro: r.job.Train.Microbatches}
 	last := r.job.Train.Steps
 	if r.exhausted() {
 		last = first // an earlier process stopped training here
@@ -131,12 +213,12 @@ func (r *run) trainSteps(ctx context.Context) error {
 		if x.err != nil {
 			return x.err
 		}
-		began := time.Now()
+		began := r.Now()
 		done, err := r.engine.Step(ctx, x.step, x.batches)
 		if err != nil {
 			return err
 		}
-		r.record(done, time.Since(began))
+		r.record(done, r.Now().Sub(began))
 		stopEarly, err := r.betweenSteps(ctx)
 		if err != nil {
 			return err
@@ -153,7 +235,7 @@ func (r *run) trainSteps(ctx context.Context) error {
 
 func (r *run) record(x step.Result, took time.Duration) {
 	r.state.Step = x.Step + 1
-	r.state.Microdone += r.job.Train.Microbatches
+	r.count()
 	s := api.Step{Step: x.Step + 1, Steps: r.job.Train.Steps, Loss: x.Loss, CE: x.CE, KL: x.KL, GradNorm: x.GradNorm, LR: x.LR,
 		Tokens: x.Tokens, PeakMemory: x.PeakMemory, Seconds: took.Seconds()}
 	r.steps = append(r.steps, s)
@@ -200,35 +282,64 @@ func (r *run) exhausted() bool {
 // takeBest goes back to the checkpoint with the best validation score, where
 // there is one and it is not the last.
 func (r *run) takeBest(ctx context.Context) error {
+	r.taken = r.state.Step
 	if r.job.Train.ValidateEvery == 0 || r.state.Best == 0 || r.state.Best == r.state.Step {
 		return nil
 	}
-	c, skipped, err := r.store().Best(ctx, r.identity)
-	r.report(skipped)
-	if err != nil {
-		return fmt.Errorf("take the best checkpoint: %w", err)
+	var c *checkpoint.Checkpoint
+	if r.team.Chief() {
+		var skipped []checkpoint.Skipped
+		var err error
+		c, skipped, err = r.store().Best(ctx, r.identity)
+		r.report(skipped)
+		if err != nil {
+			return fmt.Errorf("take the best checkpoint: %w", err)
+		}
+		r.taken = c.Manifest.Step
 	}
 	if err := r.load(ctx, c); err != nil {
 		return err
 	}
-	r.emit(api.Event{Event: "note", Message: fmt.Sprintf("took the best checkpoint, of step %d", c.Manifest.Step)})
+	r.emit(api.Event{Event: "note", Message: fmt.Sprintf("took the best checkpoint, of step %d", r.taken)})
 	return nil
 }
 
-// restore loads the newest checkpoint and returns how many steps it holds.
+// restored is what the chief found in its store.
+type restored struct {
+	Step        int // 0: nothing
+	Best, Since int
+	BestScore   float64
+}
+
+// restore loads the newest checkpoint that the chief has and returns how many
+// steps it holds.
 func (r *run) restore(ctx context.Context) (int, error) {
-	c, skipped, err := r.store().Latest(ctx, r.identity)
-	r.report(skipped)
-	if errors.Is(err, checkpoint.ErrNone) {
-		return 0, nil
+	var c *checkpoint.Checkpoint
+	var found restored
+	if r.team.Chief() {
+		var skipped []checkpoint.Skipped
+		var err error
+		c, skipped, err = r.store().Latest(ctx, r.identity)
+		r.report(skipped)
+		if err != nil && !errors.Is(err, checkpoint.ErrNone) {
+			return 0, api.Invalid(err)
+		}
+		if err == nil {
+			if err := r.recallBest(ctx, c.Manifest.Step); err != nil {
+				return 0, errors.Join(err, c.Close())
+			}
+			found = restored{c.Manifest.Step, r.state.Best, r.state.Since, r.state.BestScore}
+		}
 	}
+	raw, err := r.team.Tell(ctx, "newest checkpoint", encoded(found))
 	if err != nil {
-		return 0, api.Invalid(err)
-	}
-	if err := r.load(ctx, c); err != nil {
 		return 0, err
 	}
-	return c.Manifest.Step, r.recallBest(ctx, c.Manifest.Step)
+	if err := decoded(raw, &found); err != nil || found.Step == 0 {
+		return 0, err
+	}
+	r.state.Best, r.state.Since, r.state.BestScore = found.Best, found.Since, found.BestScore
+	return found.Step, r.load(ctx, c)
 }
 
 // recallBest finds the best validation up to a step in the store: what state.json

@@ -1,16 +1,19 @@
 package prune
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/gob"
 	"fmt"
 	"math"
-	"sync"
 
 	"ressa/collective/reduce"
 	"ressa/kernels"
+	"ressa/shard"
 	"ressa/trainer/data"
 	"ressa/trainer/model"
+	"ressa/trainer/team"
 )
 
 // Statistics are the sums over the calibration tokens of one linear's input.
@@ -59,70 +62,47 @@ type Batches struct {
 	Batch func(i int) (*data.Batch, error)
 }
 
-// Calibrate runs all batches forward through both towers with dense weights, so
+// Model is what is calibrated: the stages of the team's plan, nil where this
+// worker does not hold them.
+type Model struct {
+	Team   *team.Team
+	Stages []model.Tower
+}
+
+// Calibrate runs all batches forward through the stages with dense weights, so
 // that activations are propagated densely as in the published method (stock Wanda
 // propagates through the layers that are pruned already), and sums the squares of
-// what enters each prunable linear.
+// what enters each prunable linear. Each worker gets the statistics of the stages
+// that it holds.
 //
 // Rows of padding do not count: where a batch is padded, the valid rows of the
 // language tower's (B·T, in) inputs are gathered first. In the vision tower every
 // row is a patch and counts. Sums are float64, rows ascending within a batch, and
 // batches along the fixed tree of package reduce.
 //
-// vision may be nil for a text-only model. Batches are shared out to the lanes;
-// their number does not change a bit.
-func Calibrate(ctx context.Context, lanes []*model.Lane, vision, language model.Tower, batches Batches) (*Calibration, error) {
+// lanes are by lane and stage. Batches are shared out to the workers and their
+// lanes; neither number changes a bit.
+func Calibrate(ctx context.Context, m Model, lanes [][]*model.Lane, batches Batches) (*Calibration, error) {
 	if len(lanes) == 0 || batches.Count < 1 {
 		return nil, fmt.Errorf("prune: calibration needs lanes and batches, got %d and %d", len(lanes), batches.Count)
 	}
-	sum, err := reduce.New(batches.Count, addSums, nil)
+	c := &calibration{Model: m, batches: batches, number: m.Team.Number(1)}
+	if err := c.open(); err != nil {
+		return nil, err
+	}
+	err := m.Team.Run(ctx, len(lanes), batches.Count, func(ctx context.Context, lane, i int) error {
+		if err := c.batch(ctx, lanes[lane], i); err != nil {
+			return fmt.Errorf("prune: calibration batch %d: %w", i, err)
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	run := &calibration{towers: []model.Tower{vision, language}}
-	if vision == nil {
-		run.towers = run.towers[1:]
+	if err := c.join(ctx); err != nil {
+		return nil, fmt.Errorf("prune: calibration: %w", err)
 	}
-	run.language = language
-	run.index()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var wait sync.WaitGroup
-	next := make(chan int)
-	for _, l := range lanes {
-		wait.Add(1)
-		go func() {
-			defer wait.Done()
-			for i := range next {
-				s, err := run.batch(ctx, l, batches, i)
-				if err == nil {
-					err = sum.Put(reduce.Leaf(i), s)
-				}
-				if err != nil {
-					cancel(fmt.Errorf("prune: calibration batch %d: %w", i, err))
-					return
-				}
-			}
-		}()
-	}
-feed:
-	for i := range batches.Count {
-		select {
-		case next <- i:
-		case <-ctx.Done():
-			break feed
-		}
-	}
-	close(next)
-	wait.Wait()
-	if err := context.Cause(ctx); err != nil {
-		return nil, err
-	}
-	total, ok := sum.Sum()
-	if !ok {
-		return nil, fmt.Errorf("prune: calibration ended before all batches were summed")
-	}
-	return run.result(total)
+	return c.result()
 }
 
 // sums are the statistics of one sub-tree of batches, by position of the linear.
@@ -141,91 +121,192 @@ func addSums(dst, a, b *sums) error {
 	return nil
 }
 
-type calibration struct {
-	towers   []model.Tower
-	language model.Tower
-	linears  []*model.Linear
+// stage is the statistics of one stage that is held.
+type stage struct {
+	linears  []*model.Linear // prunable ones
 	position map[*model.Linear]int
+	sum      *reduce.Accumulator[*sums]
 }
 
-func (c *calibration) index() {
-	c.position = map[*model.Linear]int{}
-	for _, t := range c.towers {
+type calibration struct {
+	Model
+	batches Batches
+	number  int
+	stages  []*stage // nil where it is not held
+}
+
+func (c *calibration) open() error {
+	for _, t := range c.Stages {
+		if t == nil {
+			c.stages = append(c.stages, nil)
+			continue
+		}
+		s := &stage{position: map[*model.Linear]int{}}
 		for _, n := range t.Linears() {
 			if t.Prunable(n) {
-				c.position[n] = len(c.linears)
-				c.linears = append(c.linears, n)
+				s.position[n] = len(s.linears)
+				s.linears = append(s.linears, n)
 			}
 		}
+		var err error
+		if s.sum, err = reduce.New(c.batches.Count, addSums, nil); err != nil {
+			return err
+		}
+		c.stages = append(c.stages, s)
 	}
+	return nil
 }
 
-func (c *calibration) result(s *sums) (*Calibration, error) {
-	out := &Calibration{}
-	for _, t := range c.towers {
-		reached, prunable := 0, 0
-		for _, n := range t.Linears() {
-			if k, ok := c.position[n]; ok {
-				prunable++
-				reached += s.rows[k]
-			}
+// part is the sum of a sub-tree of batches in one stage, on its way.
+type part struct {
+	Stage, Lo, Hi int
+	Rows          []int
+	Squares       [][]float64
+}
+
+// join completes the sums of the stages that are held by those of other workers.
+func (c *calibration) join(ctx context.Context) error {
+	if c.Team.Alone() {
+		return nil
+	}
+	var mine []part
+	for i, s := range c.stages {
+		if s == nil {
+			continue
 		}
-		if prunable > 0 && reached == 0 {
-			return nil, fmt.Errorf("prune: no calibration batch reached a prunable layer of the tower of %s: is it without images?", t.Linears()[0].Weight.Name)
+		for _, p := range s.sum.Take() {
+			mine = append(mine, part{i, p.Lo, p.Hi, p.Value.rows, p.Value.squares})
+		}
+		var err error
+		if s.sum, err = reduce.New(c.batches.Count, addSums, nil); err != nil { // for all workers' sums
+			return err
 		}
 	}
-	for k, n := range c.linears {
-		for j, v := range s.squares[k] {
-			if math.IsNaN(v) || math.IsInf(v, 0) {
-				return nil, fmt.Errorf("prune: input %d of %s is not finite in calibration", j, n.Weight.Name)
+	var said bytes.Buffer
+	if err := gob.NewEncoder(&said).Encode(mine); err != nil {
+		return err
+	}
+	all, err := c.Team.Gather(ctx, "calibration", said.Bytes())
+	if err != nil {
+		return err
+	}
+	for w, raw := range all {
+		var parts []part
+		if err := gob.NewDecoder(bytes.NewReader(raw)).Decode(&parts); err != nil {
+			return fmt.Errorf("sums of worker %d: %w", w, err)
+		}
+		for _, p := range parts {
+			if err := c.put(p); err != nil {
+				return fmt.Errorf("sums of worker %d: %w", w, err)
 			}
 		}
-		out.Layers = append(out.Layers, Statistics{Name: n.Weight.Name, Rows: s.rows[k], SumSquares: s.squares[k]})
+	}
+	return nil
+}
+
+func (c *calibration) put(p part) error {
+	if p.Stage < 0 || p.Stage >= len(c.stages) {
+		return fmt.Errorf("stage %d of %d", p.Stage, len(c.stages))
+	}
+	s := c.stages[p.Stage]
+	if s == nil {
+		return nil
+	}
+	if len(p.Rows) != len(s.linears) || len(p.Squares) != len(s.linears) {
+		return fmt.Errorf("%d layers in stage %d, want %d", len(p.Rows), p.Stage, len(s.linears))
+	}
+	for k, n := range s.linears {
+		if len(p.Squares[k]) != n.In() {
+			return fmt.Errorf("%s has %d inputs, want %d", n.Weight.Name, len(p.Squares[k]), n.In())
+		}
+	}
+	return s.sum.Put(reduce.Subtree{Lo: p.Lo, Hi: p.Hi}, &sums{p.Rows, p.Squares})
+}
+
+func (c *calibration) result() (*Calibration, error) {
+	out := &Calibration{}
+	for _, s := range c.stages {
+		if s == nil || len(s.linears) == 0 {
+			continue
+		}
+		total, ok := s.sum.Sum()
+		if !ok {
+			return nil, fmt.Errorf("prune: calibration ended before all batches were summed")
+		}
+		reached := 0
+		for _, rows := range total.rows {
+			reached += rows
+		}
+		if reached == 0 {
+			return nil, fmt.Errorf("prune: no calibration batch reached a prunable layer of the tower of %s: is it without images?", s.linears[0].Weight.Name)
+		}
+		for k, n := range s.linears {
+			for j, v := range total.squares[k] {
+				if math.IsNaN(v) || math.IsInf(v, 0) {
+					return nil, fmt.Errorf("prune: input %d of %s is not finite in calibration", j, n.Weight.Name)
+				}
+			}
+			out.Layers = append(out.Layers, Statistics{Name: n.Weight.Name, Rows: total.rows[k], SumSquares: total.squares[k]})
+		}
 	}
 	return out, nil
 }
 
-// batch runs one batch and returns its sums.
-func (c *calibration) batch(ctx context.Context, l *model.Lane, batches Batches, i int) (*sums, error) {
-	b, err := batches.Batch(i)
+// batch runs one batch through the stages that are this worker's and puts what
+// was observed into their sums.
+func (c *calibration) batch(ctx context.Context, lanes []*model.Lane, i int) error {
+	b, err := c.batches.Batch(i)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	o := &observation{calibration: c, lane: l, rows: make([]int, len(c.linears)), raw: make([][]byte, len(c.linears))}
-	lane := *l
-	lane.Observe = o.observe
-	var edge model.Edge
-	for _, t := range c.towers {
-		if t == c.language {
+	seen := make([]*observation, len(c.stages))
+	var used *model.Lane
+	out, err := c.Team.Forward(ctx, lanes, c.number, i, 0, func(k int, in model.Edge) (model.Edge, error) {
+		o := &observation{stage: c.stages[k], lane: lanes[k], rows: make([]int, len(c.stages[k].linears)), raw: make([][]byte, len(c.stages[k].linears))}
+		seen[k], used = o, lanes[k]
+		if c.Team.Plan().Stages[k].Tower == shard.Vision {
+			if b.Images == 0 {
+				return model.Edge{}, nil
+			}
+		} else {
 			o.index(b)
 		}
-		in := edge
-		if t != c.language && b.Images == 0 {
+		lane := *lanes[k]
+		lane.Observe = o.observe
+		edge, _ := c.Stages[k].Forward(&lane, b, in, model.Dense, false)
+		lanes[k].Free(o.valid)
+		return edge, nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, t := range out.Tensors {
+		used.Free(t.Tensor)
+	}
+	if err := used.Pool.Err(); err != nil {
+		return fmt.Errorf("out of device memory: %w", err)
+	}
+	if err := used.Stream.Synchronize(ctx); err != nil {
+		return err
+	}
+	for k, o := range seen {
+		if o == nil {
 			continue
 		}
-		edge, _ = t.Forward(&lane, b, in, model.Dense, false)
-		release(&lane, in)
+		s, err := o.sums()
+		if err != nil {
+			return err
+		}
+		if err := c.stages[k].sum.Put(reduce.Leaf(i), s); err != nil {
+			return err
+		}
 	}
-	release(&lane, edge)
-	l.Free(o.valid)
-	if err := l.Pool.Err(); err != nil {
-		return nil, fmt.Errorf("out of device memory: %w", err)
-	}
-	if err := l.Stream.Synchronize(ctx); err != nil {
-		return nil, err
-	}
-	return o.sums()
-}
-
-func release(l *model.Lane, e model.Edge) {
-	for _, t := range e.Tensors {
-		l.Free(t.Tensor)
-	}
+	return nil
 }
 
 // observation collects the sums of squares of one batch.
 type observation struct {
-	*calibration
+	*stage
 	lane  *model.Lane
 	valid kernels.Tensor // I32 (1, N): rows that are no padding; absent: all are valid
 	full  int            // B·T, 0 before the language tower

@@ -37,7 +37,7 @@ func TestMasksAgreeWithPyTorch(t *testing.T) {
 	for i, g := range readGolden(t).Layers {
 		b := newBench(t)
 		tw := &tower{linear: b.linear(fmt.Sprintf("layer%d.weight", i), g.Out, g.In, g.Weight)}
-		c, err := Calibrate(ctx, []*model.Lane{b.lane}, nil, tw, list(batchOf(g.In, g.Samples[:2]...), batchOf(g.In, g.Samples[2])))
+		c, err := calibrated(ctx, []*model.Lane{b.lane}, nil, tw, list(batchOf(g.In, g.Samples[:2]...), batchOf(g.In, g.Samples[2])))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +63,7 @@ func TestMasksAgreeWithPyTorch(t *testing.T) {
 func TestPaddingDoesNotCount(t *testing.T) {
 	b := newBench(t)
 	tw := &tower{linear: b.linear("w", 1, 2, []float32{1, 1})}
-	c, err := Calibrate(context.Background(), []*model.Lane{b.lane}, nil, tw, list(batchOf(2, []float32{1, 2, 3, 4}, []float32{5, 6})))
+	c, err := calibrated(context.Background(), []*model.Lane{b.lane}, nil, tw, list(batchOf(2, []float32{1, 2, 3, 4}, []float32{5, 6})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func TestLanesDoNotShow(t *testing.T) {
 		for range lanes {
 			ls = append(ls, b.newLane())
 		}
-		c, err := Calibrate(context.Background(), ls, nil, tw, list(batches...))
+		c, err := calibrated(context.Background(), ls, nil, tw, list(batches...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +112,7 @@ func TestLanesDoNotShow(t *testing.T) {
 func TestUnreachedLinearFallsBackToMagnitude(t *testing.T) {
 	b := newBench(t)
 	tw := &tower{linear: b.linear("a", 1, 2, []float32{1, 1}), extra: []*model.Linear{b.linear("b", 1, 2, []float32{1, 2})}}
-	c, err := Calibrate(context.Background(), []*model.Lane{b.lane}, nil, tw, list(batchOf(2, []float32{3, 4})))
+	c, err := calibrated(context.Background(), []*model.Lane{b.lane}, nil, tw, list(batchOf(2, []float32{3, 4})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestCalibrationErrors(t *testing.T) {
 	tw := &tower{linear: b.linear("w", 1, 2, []float32{1, 1})}
 	lanes := []*model.Lane{b.lane, b.newLane()}
 	good := batchOf(2, []float32{1, 2})
-	_, err := Calibrate(ctx, lanes, nil, tw, Batches{Count: 9, Batch: func(i int) (*data.Batch, error) {
+	_, err := calibrated(ctx, lanes, nil, tw, Batches{Count: 9, Batch: func(i int) (*data.Batch, error) {
 		if i == 4 {
 			return nil, boom
 		}
@@ -137,15 +137,15 @@ func TestCalibrationErrors(t *testing.T) {
 	if !errors.Is(err, boom) || !strings.Contains(err.Error(), "batch 4") {
 		t.Errorf("a failing batch gives %v", err)
 	}
-	if _, err := Calibrate(ctx, lanes, nil, tw, Batches{}); err == nil {
+	if _, err := calibrated(ctx, lanes, nil, tw, Batches{}); err == nil {
 		t.Error("no batches: want an error")
 	}
-	if _, err := Calibrate(ctx, lanes, nil, tw, list(batchOf(2, []float32{1, float32(math.NaN())}))); err == nil || !strings.Contains(err.Error(), "input 1 of w") {
+	if _, err := calibrated(ctx, lanes, nil, tw, list(batchOf(2, []float32{1, float32(math.NaN())}))); err == nil || !strings.Contains(err.Error(), "input 1 of w") {
 		t.Errorf("NaN activations give %v", err)
 	}
 	canceled, cancel := context.WithCancel(ctx)
 	cancel()
-	if _, err := Calibrate(canceled, lanes, nil, tw, list(good, good)); !errors.Is(err, context.Canceled) {
+	if _, err := calibrated(canceled, lanes, nil, tw, list(good, good)); !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled context gives %v", err)
 	}
 	if _, err := Compute(ctx, b.lane, tw, Options{Method: Wanda, Pattern: pattern(t, "2:4")}); err == nil {

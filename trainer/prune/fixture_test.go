@@ -11,8 +11,10 @@ import (
 	"ressa/kernels"
 	"ressa/kernels/reference"
 	"ressa/kernels/sparse"
+	"ressa/shard"
 	"ressa/trainer/data"
 	"ressa/trainer/model"
+	"ressa/trainer/team"
 )
 
 // golden is testdata/masks.json.
@@ -133,4 +135,22 @@ func text(m sparse.Mask) string {
 		b[i] += '0'
 	}
 	return string(b)
+}
+
+// calibrated calibrates towers that are all here; vision may be nil.
+func calibrated(ctx context.Context, lanes []*model.Lane, vision, language model.Tower, b Batches) (*Calibration, error) {
+	plan := shard.Solo("a", 1, 1, 1)
+	towers := []model.Tower{vision, language}
+	if vision == nil {
+		plan.Stages, towers = plan.Stages[1:], towers[1:]
+	}
+	alone, err := team.New(team.Config{Plan: plan})
+	if err != nil {
+		return nil, err
+	}
+	var all [][]*model.Lane
+	for _, l := range lanes {
+		all = append(all, []*model.Lane{l, l}[:len(towers)])
+	}
+	return Calibrate(ctx, Model{alone, towers}, all, b)
 }

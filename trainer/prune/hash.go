@@ -13,38 +13,54 @@ import (
 	"ressa/trainer/model"
 )
 
+// Digest is the SHA-256 of one parameter with its name, dtype, shape and mask.
+type Digest struct {
+	Name   string
+	SHA256 [sha256.Size]byte
+}
+
 // BaseHash returns the SHA-256, in hexadecimal, of what training does not change:
-// every parameter of the towers, in canonical order, with its name, dtype, shape
-// and mask, weights at masked positions counting as zero. Checkpoints carry it, so
-// that an adapter is never joined to another base. Where the pruner rewrote a
-// weight, the rewritten one counts.
-func BaseHash(ctx context.Context, l *model.Lane, masks Masks, towers ...model.Tower) (string, error) {
-	byName := masks.index()
+// the digests of every parameter of the towers, in canonical order, each behind
+// the length of its name and its name. Checkpoints carry it, so that an adapter is
+// never joined to another base.
+func BaseHash(digests []Digest) string {
 	h := sha256.New()
-	for _, t := range towers {
-		rewritten := map[*model.Param]kernels.Tensor{}
-		for _, n := range t.Linears() {
-			if !n.Pruned.IsZero() {
-				rewritten[n.Weight] = n.Pruned
-			}
-		}
-		for _, p := range t.Params() {
-			value := p.Value
-			if w, ok := rewritten[p]; ok {
-				value = w
-			}
-			raw := make([]byte, value.Bytes())
-			l.Stream.Download(raw, value)
-			if err := l.Stream.Synchronize(ctx); err != nil {
-				return "", fmt.Errorf("hash %s: %w", p.Name, err)
-			}
-			mask := byName[p.Name]
-			if err := hashParam(h, p, value, raw, mask); err != nil {
-				return "", fmt.Errorf("hash %s: %w", p.Name, err)
-			}
+	for _, d := range digests {
+		head := binary.LittleEndian.AppendUint64(nil, uint64(len(d.Name)))
+		h.Write(append(append(head, d.Name...), d.SHA256[:]...)) // a hash never fails
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Digests returns those of the parameters of a tower or a stage, in canonical
+// order. Weights at masked positions count as zero; where the pruner rewrote a
+// weight, the rewritten one counts.
+func Digests(ctx context.Context, l *model.Lane, masks Masks, t model.Tower) ([]Digest, error) {
+	byName := masks.index()
+	rewritten := map[*model.Param]kernels.Tensor{}
+	for _, n := range t.Linears() {
+		if !n.Pruned.IsZero() {
+			rewritten[n.Weight] = n.Pruned
 		}
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	var out []Digest
+	for _, p := range t.Params() {
+		value := p.Value
+		if w, ok := rewritten[p]; ok {
+			value = w
+		}
+		raw := make([]byte, value.Bytes())
+		l.Stream.Download(raw, value)
+		if err := l.Stream.Synchronize(ctx); err != nil {
+			return nil, fmt.Errorf("hash %s: %w", p.Name, err)
+		}
+		h := sha256.New()
+		if err := hashParam(h, p, value, raw, byName[p.Name]); err != nil {
+			return nil, fmt.Errorf("hash %s: %w", p.Name, err)
+		}
+		out = append(out, Digest{p.Name, [sha256.Size]byte(h.Sum(nil))})
+	}
+	return out, nil
 }
 
 // hashParam feeds one parameter; lengths before contents make the text unique.

@@ -52,7 +52,7 @@ func TestCalibrateBothTowers(t *testing.T) {
 		for range lanes {
 			ls = append(ls, b.newLane())
 		}
-		c, err := Calibrate(ctx, ls, m.Vision, m.Language, list(batches...))
+		c, err := calibrated(ctx, ls, m.Vision, m.Language, list(batches...))
 		if err != nil {
 			t.Fatal(err)
 		}

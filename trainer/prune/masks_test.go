@@ -117,11 +117,11 @@ func TestBaseHash(t *testing.T) {
 	ctx := context.Background()
 	sum := func(name string, w []float32, masks Masks) string {
 		b := newBench(t)
-		h, err := BaseHash(ctx, b.lane, masks, &tower{linear: b.linear(name, 2, 2, w)})
+		digests, err := Digests(ctx, b.lane, masks, &tower{linear: b.linear(name, 2, 2, w)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return h
+		return BaseHash(digests)
 	}
 	mask := sparse.NewOnes(2, 2)
 	mask.Set(0, 1, false)

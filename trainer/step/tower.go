@@ -158,10 +158,10 @@ func (n *TowerNode) Backward(l *model.Lane, mb *Microbatch, k Kept, dout model.E
 	return n.perInput(out), nil
 }
 
-// perInput hands the gradient to the one input a tower has; the vision tower
-// has none.
+// perInput hands the gradient to the one input a stage has; the vision tower's
+// first has none.
 func (n *TowerNode) perInput(e model.Edge) []model.Edge {
-	if n.Role == Vision && !n.InputGradient {
+	if n.Flows[0].From == "" {
 		return nil
 	}
 	return []model.Edge{e}

@@ -7,6 +7,6 @@
 // batches of another shape may differ in the last bits, as in any forward.
 //
 // It does not run the vision tower, decode tokens into text or search beams.
-// Package evaluate calls it, with the towers of any family that implements
-// [Decoder].
+// Package evaluate calls it, with the stages of any family that implements
+// [Stage].
 package generate

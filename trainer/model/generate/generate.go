@@ -13,17 +13,35 @@ import (
 	"ressa/trainer/model/layer"
 )
 
-// Decoder is a whole language tower that can go on where it stopped.
-// B = sequences, T = tokens of the prompts, C = hidden width.
-type Decoder interface {
-	model.Language
+// Stage is a stage of a language tower, or all of it, that can go on where it
+// stopped. B = sequences, T = tokens of the prompts, C = hidden width. The first
+// stage reads tokens and the vision tower's output, later ones what the stage
+// before them gave, as [model.Hidden].
+type Stage interface {
+	model.Tower
 	// NewCache takes memory for sequences of up to capacity tokens.
 	NewCache(l *model.Lane, sequences, capacity int) (*layer.Cache, error)
 	// Prefill returns the output (B·T, C) and fills the cache.
 	Prefill(l *model.Lane, b *data.Batch, in model.Edge, v model.Variant, c *layer.Cache) kernels.Tensor
 	// Decode returns the output (B, C) for one more token of every sequence at
 	// position lengths[b].
-	Decode(l *model.Lane, tokens, lengths []int32, v model.Variant, c *layer.Cache) kernels.Tensor
+	Decode(l *model.Lane, tokens, lengths []int32, in model.Edge, v model.Variant, c *layer.Cache) kernels.Tensor
+}
+
+// Tower computes what is continued: a language tower whose stages may live in
+// several processes, all of which call [Run] for the batch. Where the last stage
+// is elsewhere, outputs are zero Tensors.
+type Tower interface {
+	// Prompt returns the output (B·T, C) for the prompts.
+	Prompt(ctx context.Context) (kernels.Tensor, error)
+	// Next returns the output (B, C) for one more token of every sequence, at position
+	// lengths[b].
+	Next(ctx context.Context, tokens, lengths []int32) (kernels.Tensor, error)
+	// Logits returns those of rows (N, C) of an output.
+	Logits(rows kernels.Tensor) kernels.Tensor
+	// Agree returns the tokens that were chosen where the last stage is; elsewhere
+	// what is passed is not read.
+	Agree(ctx context.Context, tokens []int32) ([]int32, error)
 }
 
 // Options say how to continue. The zero Temperature is greedy.
@@ -55,51 +73,41 @@ func (o Options) Check() error {
 	return nil
 }
 
-// Run continues every sequence of b and returns the new tokens of each. in is
-// the vision tower's output for the batch, on the lane's stream; it is not taken
-// over. Labels are not read. It fails on bad options, where the sequences grow
-// beyond the model's positions, and with the error of the stream or ctx.
-func Run(ctx context.Context, l *model.Lane, d Decoder, b *data.Batch, in model.Edge, v model.Variant, o Options) ([][]int32, error) {
+// Run continues every sequence of b and returns the new tokens of each. Labels
+// are not read. It fails on bad options, and with the error of the tower, of the
+// lane's stream or of ctx.
+func Run(ctx context.Context, l *model.Lane, t Tower, b *data.Batch, o Options) ([][]int32, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
 	if b.Sequences < 1 || len(b.Lengths) != b.Sequences {
 		return nil, fmt.Errorf("generate: batch of %d sequences has %d lengths", b.Sequences, len(b.Lengths))
 	}
-	var cache *layer.Cache
-	if o.MaxNew > 1 {
-		var err error
-		// The last token is never fed back.
-		if cache, err = d.NewCache(l, b.Sequences, b.Length+o.MaxNew-1); err != nil {
-			return nil, err
-		}
-		defer cache.Release(l)
-	}
-	r := &run{ctx: ctx, lane: l, decoder: d, variant: v, options: o, lengths: slices.Clone(b.Lengths)}
+	r := &run{ctx: ctx, lane: l, tower: t, options: o, lengths: slices.Clone(b.Lengths)}
 	r.out, r.done = make([][]int32, b.Sequences), make([]bool, b.Sequences)
 
-	hidden := r.prompt(b, in, cache)
-	for {
-		next, err := r.choose(hidden)
-		if err != nil {
-			return nil, err
+	hidden, err := r.prompt(b)
+	for err == nil {
+		var next []int32
+		if next, err = r.choose(hidden); err != nil {
+			break
 		}
 		if r.add(next) {
 			return r.out, nil
 		}
-		hidden = d.Decode(l, next, r.lengths, v, cache)
+		hidden, err = t.Next(ctx, next, r.lengths)
 		for i := range r.lengths {
 			r.lengths[i]++
 		}
 	}
+	return nil, err
 }
 
 // run is a batch on its way.
 type run struct {
 	ctx     context.Context
 	lane    *model.Lane
-	decoder Decoder
-	variant model.Variant
+	tower   Tower
 	options Options
 	lengths []int32 // tokens before the next one
 	out     [][]int32
@@ -108,14 +116,11 @@ type run struct {
 }
 
 // prompt returns the outputs (B, C) at the last token of each prompt.
-func (r *run) prompt(b *data.Batch, in model.Edge, cache *layer.Cache) kernels.Tensor {
+func (r *run) prompt(b *data.Batch) (kernels.Tensor, error) {
 	l := r.lane
-	var all kernels.Tensor
-	if cache == nil {
-		out, _ := r.decoder.Forward(l, b, in, r.variant, false)
-		all = out.Tensor(model.Hidden)
-	} else {
-		all = r.decoder.Prefill(l, b, in, r.variant, cache)
+	all, err := r.tower.Prompt(r.ctx)
+	if err != nil || all.IsZero() {
+		return all, err
 	}
 	rows := make([]int32, b.Sequences)
 	for i, n := range b.Lengths {
@@ -125,13 +130,23 @@ func (r *run) prompt(b *data.Batch, in model.Edge, cache *layer.Cache) kernels.T
 	last := l.Scratch(b.Sequences, all.Cols)
 	l.Stream.GatherRows(last, all, index)
 	l.Free(all, index)
-	return last
+	return last, nil
 }
 
 // choose takes over hidden (B, C) and returns the next token of each sequence.
-func (r *run) choose(hidden kernels.Tensor) ([]int32, error) {
+func (r *run) choose(hidden kernels.Tensor) (next []int32, err error) {
+	if !hidden.IsZero() {
+		if next, err = r.best(hidden); err != nil {
+			return nil, err
+		}
+	}
+	return r.tower.Agree(r.ctx, next)
+}
+
+// best takes over hidden (B, C) and returns the tokens that its logits give.
+func (r *run) best(hidden kernels.Tensor) ([]int32, error) {
 	l := r.lane
-	logits := r.decoder.Logits(l, hidden, r.variant)
+	logits := r.tower.Logits(hidden)
 	l.Free(hidden)
 	defer l.Free(logits)
 	if r.options.Temperature > 0 {

@@ -5,9 +5,11 @@ import (
 	"slices"
 	"testing"
 
+	"ressa/kernels"
 	"ressa/trainer/data"
 	"ressa/trainer/model"
 	"ressa/trainer/model/generate"
+	"ressa/trainer/model/layer"
 	"ressa/trainer/model/llava"
 )
 
@@ -16,12 +18,96 @@ func (r *rig) generate(b *data.Batch, v model.Variant, o generate.Options) [][]i
 	r.t.Helper()
 	vision, language := r.towers[0], r.towers[1]
 	features, _ := vision.tower.Forward(vision.lane, b, model.Edge{}, v, false)
-	out, err := generate.Run(context.Background(), language.lane, r.model.Language, b, features, v, o)
+	out, err := r.continues(language.lane, b, features, v, o)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.pool.Put(features.Tensor(model.Features))
 	return out
+}
+
+// whole is a language tower in one piece, or in two stages.
+type whole struct {
+	stages  []*llava.Language
+	lane    *model.Lane
+	batch   *data.Batch
+	in      model.Edge
+	variant model.Variant
+	caches  []*layer.Cache
+}
+
+func (w *whole) through(stage func(i int, in model.Edge) kernels.Tensor) kernels.Tensor {
+	edge := w.in
+	var out kernels.Tensor
+	for i := range w.stages {
+		next := stage(i, edge)
+		if i > 0 {
+			w.lane.Free(out)
+		}
+		out, edge = next, model.Edge{}.With(model.Hidden, next)
+	}
+	return out
+}
+
+func (w *whole) Prompt(context.Context) (kernels.Tensor, error) {
+	return w.through(func(i int, in model.Edge) kernels.Tensor {
+		if w.caches == nil {
+			out, _ := w.stages[i].Forward(w.lane, w.batch, in, w.variant, false)
+			return out.Tensor(model.Hidden)
+		}
+		return w.stages[i].Prefill(w.lane, w.batch, in, w.variant, w.caches[i])
+	}), nil
+}
+
+func (w *whole) Next(_ context.Context, tokens, lengths []int32) (kernels.Tensor, error) {
+	return w.through(func(i int, in model.Edge) kernels.Tensor {
+		return w.stages[i].Decode(w.lane, tokens, lengths, in, w.variant, w.caches[i])
+	}), nil
+}
+
+func (w *whole) Logits(rows kernels.Tensor) kernels.Tensor {
+	return w.stages[len(w.stages)-1].Logits(w.lane, rows, w.variant)
+}
+
+func (w *whole) Agree(_ context.Context, tokens []int32) ([]int32, error) { return tokens, nil }
+
+// continues runs the language tower, in two stages where r.upper is set.
+func (r *rig) continues(l *model.Lane, b *data.Batch, features model.Edge, v model.Variant, o generate.Options) ([][]int32, error) {
+	w := &whole{stages: []*llava.Language{r.model.Language}, lane: l, batch: b, in: features, variant: v}
+	if r.stages != nil {
+		w.stages = r.stages
+	}
+	if o.MaxNew > 1 {
+		for _, s := range w.stages {
+			c, err := s.NewCache(l, b.Sequences, b.Length+o.MaxNew-1)
+			if err != nil {
+				return nil, err
+			}
+			defer c.Release(l)
+			w.caches = append(w.caches, c)
+		}
+	}
+	return generate.Run(context.Background(), l, w, b, o)
+}
+
+// Two stages of the language tower continue as the whole one does.
+func TestStagesGenerateAsTheWhole(t *testing.T) {
+	g := openGoldens(t)
+	d := devices(t)["reference"]
+	r := newRig(t, d, loadTiny(t, d, llava.Options{}))
+	b := g.batch(r.model.Config)
+	for _, n := range []int{1, 6} {
+		r.stages = nil
+		want := r.generate(b, model.Student, generate.Options{MaxNew: n})
+		for _, part := range []llava.Range{{Lo: 0, Hi: 1}, {Lo: 1, Hi: 2}} {
+			r.stages = append(r.stages, loadTiny(t, d, llava.Options{WithoutVision: true, Language: part}).Language)
+		}
+		for i, got := range r.generate(b, model.Student, generate.Options{MaxNew: n}) {
+			if !slices.Equal(got, want[i]) {
+				t.Errorf("sequence %d, %d tokens: %v, the whole gives %v", i, n, got, want[i])
+			}
+		}
+	}
 }
 
 func TestGreedyMatchesTransformers(t *testing.T) {
@@ -130,7 +216,7 @@ func TestGenerateRefuses(t *testing.T) {
 		"top-k":       {MaxNew: 1, TopK: -1},
 	}
 	for name, o := range cases {
-		if _, err := generate.Run(context.Background(), r.towers[1].lane, r.model.Language, b, model.Edge{}, model.Dense, o); err == nil {
+		if _, err := r.continues(r.towers[1].lane, b, model.Edge{}, model.Dense, o); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 // rig runs training steps of a model and reads everything back.
 type rig struct {
+	stages []*llava.Language // of the language tower, to generate with; nil for the whole
 	t      testing.TB
 	device kernels.Device
 	model  *llava.Model

@@ -1,0 +1,233 @@
+package job_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
+
+	"ressa/collective/group"
+	"ressa/collective/plane"
+	"ressa/coordinator/api"
+	"ressa/shard"
+	"ressa/trainer/job"
+	"ressa/trainer/team"
+)
+
+// hub starts a NATS server and returns its URL.
+func hub(t *testing.T) string {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, MaxPayload: 8 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the NATS server does not start")
+	}
+	return s.ClientURL()
+}
+
+// work runs a job on a team of goroutines and returns the results by worker.
+func (b *bench) work(url string, p shard.Plan, generation int, change func(worker int, o *job.Options, stop func())) ([]api.Result, error) {
+	b.Helper()
+	results := make([]api.Result, len(p.Nodes))
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	all, ctx := errgroup.WithContext(ctx)
+	for w, node := range p.Nodes {
+		all.Go(func() (err error) {
+			conn, err := nats.Connect(url)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			c := group.DefaultConfig()
+			c.Job, c.Generation, c.Rank, c.World, c.Listen = fmt.Sprintf("%x", b.Name()), uint64(generation), w, len(p.Nodes), plane.Wrap(conn)
+			c.Logger = slog.New(slog.DiscardHandler)
+			g, err := group.Join(ctx, c)
+			if err != nil {
+				return err
+			}
+			defer g.Close()
+			o := b.options(filepath.Join(b.dir, "nodes", node))
+			o.Generation = generation
+			if o.Team, err = team.New(team.Config{Plan: p, Group: g, Timeout: time.Minute}); err != nil {
+				return err
+			}
+			ctx, stop := context.WithCancel(ctx)
+			defer stop()
+			if change != nil {
+				change(w, &o, stop)
+			}
+			if results[w], err = job.Work(ctx, b.job, o); err != nil {
+				g.Abort(err)
+				return fmt.Errorf("worker %d: %w", w, err)
+			}
+			return nil
+		})
+	}
+	return results, all.Wait()
+}
+
+// stages cuts the demo's towers at the given blocks and
+// gives each stage the workers listed for it.
+func stages(micro int, nodes int, vision, language []int, workers [][]int) shard.Plan {
+	p := shard.Plan{Microbatches: micro}
+	for n := range nodes {
+		p.Nodes = append(p.Nodes, fmt.Sprintf("n%d", n))
+	}
+	for _, t := range []struct {
+		name string
+		ends []int
+	}{{shard.Vision, vision}, {shard.Language, language}} {
+		lo := 0
+		for i, hi := range t.ends {
+			w := workers[len(p.Stages)]
+			p.Stages = append(p.Stages, shard.Stage{Tower: t.name, Index: i, Lo: lo, Hi: hi, Workers: w, Owners: shard.Spread(micro, w)})
+			lo = hi
+		}
+	}
+	return p
+}
+
+// A job gives the same adapter, base, scores and files on every team.
+func TestTeamsGiveTheSameBits(t *testing.T) {
+	b := newBench(t)
+	b.job.Train.Batch, b.job.Train.Microbatches, b.job.Train.ValidateEvery = 6, 5, 1
+	b.job.Data.Test = api.Source{Format: "fashiongrid", Split: "test", Limit: 200}
+	b.job.Evaluate.MaxNewTokens, b.job.Evaluate.Batch, b.job.Evaluate.ValidationLimit, b.job.Evaluate.Blind = 3, 8, 100, true
+	profile, err := job.Profile(context.Background(), b.job)
+	b.check(err)
+	v, l := len(profile.Towers[0].Blocks), len(profile.Towers[1].Blocks)
+	url := hub(t)
+	for _, wire := range []string{"fp32", "bf16"} {
+		b.job.Train.Wire = wire
+		whole := filepath.Join(b.dir, "whole-"+wire)
+		want, err := job.Run(context.Background(), b.job, b.options(whole))
+		b.check(err)
+		weights, err := os.ReadFile(filepath.Join(whole, "output/model.safetensors"))
+		b.check(err)
+		plans := map[string]shard.Plan{
+			"alone":                     stages(5, 1, []int{v}, []int{l}, [][]int{{0}, {0}}),
+			"towers apart":              stages(5, 2, []int{v}, []int{l}, [][]int{{0}, {1}}),
+			"replicas":                  stages(5, 3, []int{v}, []int{l}, [][]int{{0, 1, 2}, {0, 1, 2}}),
+			"one vision, two language":  stages(5, 3, []int{v}, []int{l}, [][]int{{2}, {0, 1}}),
+			"stages within towers":      stages(5, 4, []int{1, v}, []int{1, l}, [][]int{{0}, {1}, {2}, {3}}),
+			"stages that change places": stages(5, 2, []int{1, v}, []int{1, 2, l}, [][]int{{0}, {1}, {0}, {1}, {0}}),
+		}
+		for name, p := range plans {
+			if wire == "bf16" && name != "towers apart" && name != "stages within towers" {
+				continue
+			}
+			t.Run(wire+"/"+name, func(t *testing.T) {
+				b := &bench{T: t, dir: t.TempDir(), model: b.model, device: b.device, job: b.job}
+				results, err := b.work(url, p, 1, nil)
+				b.check(err)
+				got := results[0]
+				if got.AdapterSHA256 != want.AdapterSHA256 || got.BaseSHA256 != want.BaseSHA256 || got.AdapterSHA256 == "" {
+					t.Errorf("adapter %s, base %s, alone %s, %s", got.AdapterSHA256, got.BaseSHA256, want.AdapterSHA256, want.BaseSHA256)
+				}
+				if !reflect.DeepEqual(got.Scores(), want.Scores()) || len(got.Scores()) != 4 || !reflect.DeepEqual(got.Sparsity, want.Sparsity) {
+					t.Errorf("scores %+v %v, alone %+v %v", got.Scores(), got.Sparsity, want.Scores(), want.Sparsity)
+				}
+				if w := b.read("nodes/n0/output/model.safetensors"); !slices.Equal(w, weights) {
+					t.Error("the exported weights differ")
+				}
+				done := map[string]int{}
+				for _, r := range got.Ranks {
+					done[fmt.Sprint(r.Role, r.Stage)] += r.Microbatches
+				}
+				for role, n := range done {
+					if n != 2*5 {
+						t.Errorf("%s did %d microbatches, want 10", role, n)
+					}
+				}
+				if len(done) != len(p.Stages) {
+					t.Errorf("ranks %+v", got.Ranks)
+				}
+			})
+		}
+	}
+}
+
+// A team whose worker fails ends everywhere; the next generation, of another
+// shape, goes on from the chief's checkpoint and comes to the same end.
+func TestTheNextGenerationGoesOn(t *testing.T) {
+	b := newBench(t)
+	b.job.Train.Steps = 4
+	profile, err := job.Profile(context.Background(), b.job)
+	b.check(err)
+	v, l := len(profile.Towers[0].Blocks), len(profile.Towers[1].Blocks)
+	want, err := job.Run(context.Background(), b.job, b.options(filepath.Join(b.dir, "whole")))
+	b.check(err)
+	url := hub(t)
+	apart := stages(2, 2, []int{v}, []int{l}, [][]int{{0}, {1}})
+	_, err = b.work(url, apart, 1, func(w int, o *job.Options, stop func()) {
+		if w == 1 {
+			o.Progress = func(p job.Progress) {
+				if p.Step == 3 {
+					stop()
+				}
+			}
+		}
+	})
+	if err == nil {
+		t.Fatal("the team went on without a worker")
+	}
+	var steps []int
+	results, err := b.work(url, stages(2, 3, []int{v}, []int{1, l}, [][]int{{1}, {0, 2}, {0}}), 2, func(w int, o *job.Options, _ func()) {
+		if w == 0 {
+			o.Emit = func(e api.Event) {
+				if e.Step != nil {
+					steps = append(steps, e.Step.Step)
+				}
+			}
+		}
+	})
+	b.check(err)
+	if results[0].AdapterSHA256 != want.AdapterSHA256 || results[0].Generations != 2 {
+		t.Errorf("adapter %s in %d generations, want %s", results[0].AdapterSHA256, results[0].Generations, want.AdapterSHA256)
+	}
+	if len(steps) == 0 || steps[0] == 1 {
+		t.Errorf("steps of the second generation: %v", steps)
+	}
+	// A third generation finds the run over.
+	again, err := b.work(url, apart, 3, nil)
+	b.check(err)
+	if again[0].AdapterSHA256 != want.AdapterSHA256 || again[0].Steps != 4 {
+		t.Errorf("a generation after the end: %+v", again[0])
+	}
+}
+
+// What one worker cannot open ends the job on all of them, as invalid input.
+func TestTeamRefuses(t *testing.T) {
+	b := newBench(t)
+	profile, err := job.Profile(context.Background(), b.job)
+	b.check(err)
+	v, l := len(profile.Towers[0].Blocks), len(profile.Towers[1].Blocks)
+	url := hub(t)
+	p := stages(2, 2, []int{v}, []int{l}, [][]int{{0}, {1}})
+	b.job.Adapter.Rank = 1 << 20
+	if _, err := b.work(url, p, 1, nil); api.ExitCode(err) != api.ExitInvalid || !strings.Contains(err.Error(), "rank") {
+		t.Errorf("a rank that does not fit: %v", err)
+	}
+	b.job.Adapter.Rank = 4
+	if _, err := b.work(url, stages(2, 2, []int{v + 1}, []int{l}, [][]int{{0}, {1}}), 2, nil); api.ExitCode(err) != api.ExitInvalid || !strings.Contains(err.Error(), "blocks") {
+		t.Errorf("a plan of another model: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(b.dir, "nodes/n0/job.yaml")); err == nil {
+		t.Error("a refused job left a run")
+	}
+}
