@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
 	"ressa/coordinator/api"
 )
 
@@ -53,11 +51,17 @@ func claim(dir string, replace bool) (*outputFolder, error) {
 		return nil, api.Invalid(fmt.Errorf("--output: %s holds a run already; choose another folder", dir))
 	}
 	for _, e := range entries {
-		if e.Name() != ".lock" && !(isRun && slices.Contains(runNames(), e.Name())) {
+		if e.Name() != ".lock" && !partial(e.Name()) && !(isRun && slices.Contains(runNames(), e.Name())) {
 			return nil, api.Invalid(fmt.Errorf("--output: %s holds %s and no run; choose an empty folder", dir, e.Name()))
 		}
 	}
-	for _, name := range runNames() {
+	names := runNames()
+	for _, e := range entries {
+		if partial(e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	for _, name := range names {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return nil, fmt.Errorf("discard the old run: %w", err)
 		}
@@ -72,26 +76,47 @@ func (o *outputFolder) release() {
 	}
 }
 
-// fetch downloads a job's output and returns the folder of the repaired model.
-func (f *following) fetch(ctx context.Context, j api.JobRecord) (string, error) {
+// partialPrefix begins the name of the folder in which an output arrives.
+const partialPrefix = ".download-"
+
+// partial reports whether a folder is what a download left that was killed.
+func partial(name string) bool { return strings.HasPrefix(name, partialPrefix) }
+
+// fetch downloads a job's output and returns the folder of the repaired model. The
+// output appears when all of it is there.
+func (f *following) fetch(ctx context.Context, j api.JobRecord) (model string, err error) {
 	files, err := f.client.Output(ctx, j.ID)
 	if err != nil {
 		return "", err
 	}
-	model := f.folder.dir
+	temp, err := os.MkdirTemp(f.folder.dir, partialPrefix)
+	if err != nil {
+		return "", fmt.Errorf("--output: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
 	for i, file := range files {
-		if err := f.client.Download(ctx, j.ID, file, f.folder.dir); err != nil {
+		if err := f.client.Download(ctx, j.ID, file, temp); err != nil {
 			return "", err
-		}
-		if strings.HasPrefix(file.Path, outputPart+"/") {
-			model = filepath.Join(f.folder.dir, outputPart)
 		}
 		f.view.Event(api.Event{Event: "progress", Job: j.Name, Of: "download", Done: i + 1, Total: len(files)})
 	}
-	path := filepath.Join(f.folder.dir, jobFile)
+	path := filepath.Join(temp, jobFile)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if err := renameio.WriteFile(path, []byte(j.Request.Spec), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(j.Request.Spec), 0o644); err != nil {
 			return "", err
+		}
+	}
+	entries, err := os.ReadDir(temp)
+	if err != nil {
+		return "", err
+	}
+	model = f.folder.dir
+	for _, e := range entries {
+		if err := os.Rename(filepath.Join(temp, e.Name()), filepath.Join(f.folder.dir, e.Name())); err != nil {
+			return "", err
+		}
+		if e.IsDir() && e.Name() == outputPart {
+			model = filepath.Join(f.folder.dir, outputPart)
 		}
 	}
 	return model, nil

@@ -54,7 +54,7 @@ func (f *following) run(ctx context.Context) error {
 	err = outcome(j)
 	if err == nil && f.folder != nil {
 		if result.Output, err = f.fetch(ctx, j); err != nil {
-			err = fmt.Errorf("job %s succeeded, but: %w", j.ID, f.left(ctx, err))
+			err = f.unfetched(ctx, err)
 		}
 	}
 	f.view.Event(api.Event{Event: "result", Job: result.Job, Result: &result})
@@ -75,6 +75,18 @@ func (f *following) left(ctx context.Context, err error) error {
 		return fmt.Errorf("%w; come back to job %s with: %s", err, f.job.ID, f.back)
 	}
 	return err
+}
+
+// unfetched words why the output of a job that succeeded is not here.
+func (f *following) unfetched(ctx context.Context, err error) error {
+	text, code := fmt.Sprintf("job %s succeeded, but %v", f.job.ID, err), api.ExitCode(err)
+	if ctx.Err() != nil {
+		text, code = fmt.Sprintf("interrupted: job %s succeeded, and its output is not here", f.job.ID), api.ExitCancelled
+	}
+	if f.back != "" {
+		text += "; fetch it with: " + f.back
+	}
+	return &endError{text, code}
 }
 
 // line shows one event. Those of the run as a whole come from worker 0.

@@ -85,11 +85,23 @@ func TestADamagedFileIsNotKept(t *testing.T) {
 	f.files["output/config.json"] = "[]"
 	dir := filepath.Join(t.TempDir(), "here")
 	_, _, err := f.ask("repair", "-", "--output", dir)
-	if api.ExitCode(err) != api.ExitFailed || !strings.Contains(err.Error(), "job b7c1d2e3 succeeded, but: download output/config.json") || !strings.Contains(err.Error(), "ressa watch b7c1d2e3") {
+	if api.ExitCode(err) != api.ExitFailed || !strings.Contains(err.Error(), "job b7c1d2e3 succeeded, but download output/config.json") || !strings.Contains(err.Error(), "fetch it with: ressa watch b7c1d2e3") {
 		t.Errorf("exit %d: %v", api.ExitCode(err), err)
 	}
-	if entries, err := os.ReadDir(filepath.Join(dir, "output")); err != nil || len(entries) != 0 {
-		t.Errorf("left %v, %v", entries, err)
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("left %s: %v", dir, err)
+	}
+	// The command that it names fetches it, also past what a killed one left.
+	f.files["output/config.json"] = "{}"
+	if err := os.MkdirAll(filepath.Join(dir, partialPrefix+"1", "output"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := f.ask("watch", "b7c", "--output", dir); err != nil {
+		t.Error(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 3 {
+		t.Errorf("found %v, %v, want job.yaml, output and result.json", entries, err)
 	}
 }
 
