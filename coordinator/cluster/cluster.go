@@ -1,0 +1,336 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"github.com/hashicorp/raft"
+	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sys/unix"
+
+	"ressa/coordinator/api"
+	"ressa/coordinator/schedule"
+	"ressa/coordinator/state"
+)
+
+// Errors of a member.
+var (
+	// ErrNotLeader is returned by what only the leader can do.
+	ErrNotLeader = errors.New("this coordinator does not lead")
+	// ErrBusy is returned when another process has the member's folder.
+	ErrBusy = errors.New("another process runs this coordinator")
+)
+
+// Cluster is one member. Its methods are safe for concurrent use.
+type Cluster struct {
+	config Config
+	addr   string
+	lock   *os.File
+	mux    *mux
+	hub    *hub
+	log    *wal.WAL
+	meta   *metadb.BoltMetaDB // of the log, which does not close it
+	raft   *raft.Raft
+	wire   *raft.NetworkTransport
+	fsm    *state.FSM
+
+	life    context.Context
+	stop    context.CancelFunc
+	tasks   sync.WaitGroup
+	fresh   bool          // the folder was empty
+	removed chan struct{} // closed when the member is not one any more
+
+	mu     sync.Mutex
+	reign  *reign          // while this member leads
+	silent map[string]bool // members that the leader does not hear
+}
+
+// Open starts a member. It returns once the member takes part: as the first of a
+// new cluster, with what its folder holds, or after it has joined.
+func Open(ctx context.Context, c Config) (*Cluster, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	m := &Cluster{config: c, fsm: state.NewFSM(), removed: make(chan struct{}), silent: map[string]bool{}}
+	m.life, m.stop = context.WithCancel(context.Background())
+	if err := m.open(ctx); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
+}
+
+func (m *Cluster) open(ctx context.Context) error {
+	if err := m.claim(); err != nil {
+		return err
+	}
+	if err := m.listen(); err != nil {
+		return err
+	}
+	host, _, err := net.SplitHostPort(m.addr)
+	if err != nil {
+		return err
+	}
+	if m.hub, err = openHub(&m.config, host); err != nil {
+		return err
+	}
+	if err := m.startRaft(); err != nil {
+		return err
+	}
+	m.tasks.Go(m.watchRaft)
+	m.tasks.Go(m.watchMembers)
+	if len(m.config.Join) > 0 && m.fresh {
+		if err := m.join(ctx); err != nil {
+			return err
+		}
+	}
+	m.tasks.Go(m.announce)
+	return nil
+}
+
+// claim makes the folder and locks it against other processes.
+func (m *Cluster) claim() error {
+	if err := os.MkdirAll(m.config.Dir, 0o755); err != nil {
+		return api.Invalid(fmt.Errorf("--data: %w", err))
+	}
+	f, err := os.OpenFile(filepath.Join(m.config.Dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return api.Invalid(fmt.Errorf("--data: %w", err))
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return api.Invalid(fmt.Errorf("--data %s: %w", m.config.Dir, ErrBusy))
+	}
+	m.lock = f
+	return nil
+}
+
+// listen opens the address. Where any port will do, that of an earlier start comes
+// first: other members know it.
+func (m *Cluster) listen() error {
+	host, port, err := net.SplitHostPort(m.config.Addr)
+	if err != nil {
+		return err
+	}
+	kept := filepath.Join(m.config.Dir, "addr")
+	addr := m.config.Addr
+	if raw, err := os.ReadFile(kept); err == nil && port == "0" {
+		if h, _, err := net.SplitHostPort(strings.TrimSpace(string(raw))); err == nil && h == host {
+			addr = strings.TrimSpace(string(raw))
+		}
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return api.Invalid(fmt.Errorf("--addr %s: %w", addr, err))
+	}
+	_, chosen, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	m.addr = net.JoinHostPort(host, chosen)
+	m.mux = newMux(l, m.config.TLS)
+	m.tasks.Go(m.mux.serve)
+	return renameio.WriteFile(kept, []byte(m.addr+"\n"), 0o644)
+}
+
+// startRaft opens the log and begins to take part.
+func (m *Cluster) startRaft() error {
+	dir := filepath.Join(m.config.Dir, "raft")
+	if err := os.MkdirAll(filepath.Join(dir, "log"), 0o755); err != nil {
+		return fmt.Errorf("--data: %w", err)
+	}
+	var err error
+	m.meta = &metadb.BoltMetaDB{}
+	if m.log, err = wal.Open(filepath.Join(dir, "log"), wal.WithMetaStore(m.meta)); err != nil {
+		return fmt.Errorf("log in %s: %w", dir, err)
+	}
+	logger := raftLogger(m.config.Logger)
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, 2, logger)
+	if err != nil {
+		return fmt.Errorf("snapshots in %s: %w", dir, err)
+	}
+	m.wire = raft.NewNetworkTransportWithLogger(m.mux.raft, 3, 10*time.Second, logger)
+	c := raft.DefaultConfig()
+	c.LocalID, c.Logger = raft.ServerID(m.config.ID), logger
+	known, err := raft.HasExistingState(m.log, m.log, snapshots)
+	if err != nil {
+		return fmt.Errorf("log in %s: %w", dir, err)
+	}
+	if m.raft, err = raft.NewRaft(c, m.fsm, m.log, m.log, snapshots, m.wire); err != nil {
+		return fmt.Errorf("raft: %w", err)
+	}
+	m.fresh = !known
+	if known || len(m.config.Join) > 0 {
+		return nil
+	}
+	err = m.raft.BootstrapCluster(raft.Configuration{Servers: []raft.Server{{ID: c.LocalID, Address: raft.ServerAddress(m.addr)}}}).Error()
+	if err != nil {
+		return fmt.Errorf("begin a cluster: %w", err)
+	}
+	return nil
+}
+
+// Close stops the member: it hands leadership on, leaves the hub and closes the
+// log. The members that stay need not be told.
+func (m *Cluster) Close() error {
+	m.stop()
+	var errs []error
+	if m.raft != nil {
+		if m.raft.State() == raft.Leader && len(m.State().Members()) > 1 {
+			_ = m.raft.LeadershipTransfer().Error() // else they elect by themselves
+		}
+		errs = append(errs, m.raft.Shutdown().Error())
+	}
+	if m.mux != nil {
+		errs = append(errs, m.mux.close())
+	}
+	m.tasks.Wait()
+	if m.wire != nil {
+		errs = append(errs, m.wire.Close())
+	}
+	if m.hub != nil {
+		m.hub.close()
+	}
+	if m.log != nil {
+		errs = append(errs, m.log.Close())
+	}
+	if m.meta != nil {
+		errs = append(errs, m.meta.Close())
+	}
+	if m.lock != nil {
+		errs = append(errs, m.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// ID returns the member's name.
+func (m *Cluster) ID() string { return m.config.ID }
+
+// Addr returns HOST:PORT of HTTP and Raft.
+func (m *Cluster) Addr() string { return m.addr }
+
+// Dir returns the member's folder.
+func (m *Cluster) Dir() string { return m.config.Dir }
+
+// Listener returns where connections of HTTP arrive. Closing it does not close the
+// address.
+func (m *Cluster) Listener() net.Listener { return m.mux.http }
+
+// Removed is closed when the others have taken this member out.
+func (m *Cluster) Removed() <-chan struct{} { return m.removed }
+
+// State returns the replicated state as far as this member has it.
+func (m *Cluster) State() *state.State { return m.fsm.State() }
+
+// Watch returns the state and a channel that is closed when there is a newer one.
+func (m *Cluster) Watch() (*state.State, <-chan struct{}) { return m.fsm.Watch() }
+
+// Hub returns the connection to the hub.
+func (m *Cluster) Hub() *nats.Conn { return m.hub.conn }
+
+// HubURLs returns where nodes reach the hub, this member's server first.
+func (m *Cluster) HubURLs() []string {
+	if m.config.NATS != Embedded {
+		return []string{m.config.NATS}
+	}
+	out := []string{m.hub.url}
+	for _, x := range m.State().Members() {
+		if x.Hub != "" && x.ID != m.config.ID {
+			out = append(out, x.Hub)
+		}
+	}
+	return out
+}
+
+// Leader returns who leads, and whether it is this member; ok is false while nobody
+// does.
+func (m *Cluster) Leader() (leader api.Member, self, ok bool) {
+	addr, id := m.raft.LeaderWithID()
+	if id == "" {
+		return api.Member{}, false, false
+	}
+	for _, x := range m.State().Members() {
+		if x.ID == string(id) {
+			x.Leader, x.Alive = true, true
+			return x, x.ID == m.config.ID, true
+		}
+	}
+	return api.Member{ID: string(id), Addr: string(addr), Leader: true, Alive: true}, string(id) == m.config.ID, true
+}
+
+// proposeWait bounds a proposal whose context has no deadline.
+const proposeWait = 10 * time.Second
+
+// Propose commits a command and returns what the state made of it. Errors are
+// [ErrNotLeader], those of package state, and that of ctx. After a lost leadership
+// the command may or may not be committed.
+func (m *Cluster) Propose(ctx context.Context, b state.Body) (state.Reply, error) {
+	return m.propose(ctx, state.Command{At: m.config.Now(), Body: b})
+}
+
+func (m *Cluster) propose(ctx context.Context, c state.Command) (state.Reply, error) {
+	raw, err := state.Encode(c)
+	if err != nil {
+		return state.Reply{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return state.Reply{}, err
+	}
+	wait := proposeWait
+	if at, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(at))
+	}
+	f := m.raft.Apply(raw, max(wait, time.Millisecond))
+	done := make(chan error, 1)
+	go func() { done <- f.Error() }()
+	select {
+	case err = <-done:
+	case <-time.After(wait):
+		return state.Reply{}, fmt.Errorf("command is not committed after %v: most coordinators are away: %w", wait, ErrNotLeader)
+	case <-ctx.Done():
+		return state.Reply{}, ctx.Err()
+	}
+	switch {
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrRaftShutdown):
+		return state.Reply{}, fmt.Errorf("%w: %w", ErrNotLeader, err)
+	case err != nil:
+		return state.Reply{}, err
+	}
+	r, ok := f.Response().(state.Reply)
+	if !ok {
+		return state.Reply{}, fmt.Errorf("raft answered %T", f.Response())
+	}
+	return r, r.Err
+}
+
+// View returns what the leader has heard of nodes; nothing on others.
+func (m *Cluster) View() schedule.View {
+	if r := m.leading(); r != nil {
+		return r.leases.View(m.config.Now())
+	}
+	return schedule.View{}
+}
+
+// Waiting returns why a pending job waits as of now; empty where this member does
+// not lead or has no more to say than the state.
+func (m *Cluster) Waiting(job string) string {
+	if r := m.leading(); r != nil {
+		return r.waiting(job)
+	}
+	return ""
+}
+
+func (m *Cluster) leading() *reign {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.reign
+}

@@ -1,0 +1,226 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"ressa/coordinator/api"
+	"ressa/coordinator/api/client"
+	"ressa/coordinator/state"
+)
+
+// self is what others need to know of this member.
+func (m *Cluster) self() api.Member {
+	return api.Member{ID: m.config.ID, Addr: m.addr, Hub: m.hub.url, Routes: m.hub.route, Version: m.config.Version}
+}
+
+// url returns where a member's API is.
+func (m *Cluster) url(addr string) string {
+	if m.config.TLS != nil {
+		return "https://" + addr
+	}
+	return "http://" + addr
+}
+
+// call opens a client for one call to members.
+func (m *Cluster) call(urls []string, patience time.Duration, f func(*client.Client) error) error {
+	c := client.DefaultConfig(urls...)
+	c.Logger, c.TLS, c.Timeout, c.Patience = m.config.Logger, m.config.TLS, 5*time.Second, patience
+	cl, err := client.New(c)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	return f(cl)
+}
+
+// join asks the members at the URLs of the configuration to be taken up, for as
+// long as they have no leader.
+func (m *Cluster) join(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, m.config.JoinWait, fmt.Errorf("not taken up within %v", m.config.JoinWait))
+	defer cancel()
+	err := m.call(m.config.Join, m.config.JoinWait, func(c *client.Client) error {
+		_, err := c.Join(ctx, m.self())
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("--join: %w", err)
+	}
+	return nil
+}
+
+// Members returns the coordinators as the state knows them; who is alive, as the
+// leader hears it.
+func (m *Cluster) Members() []api.Member {
+	_, id := m.raft.LeaderWithID()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := m.State().Members()
+	for i := range out {
+		out[i].Leader = out[i].ID == string(id)
+		out[i].Alive = out[i].Leader || out[i].ID == m.config.ID || m.reign != nil && !m.silent[out[i].ID]
+	}
+	return out
+}
+
+// Join takes a member up, or takes in that it has moved. Only the leader can.
+func (m *Cluster) Join(ctx context.Context, x api.Member) error {
+	if m.leading() == nil {
+		return ErrNotLeader
+	}
+	if !idForm.MatchString(x.ID) || x.Addr == "" {
+		return fmt.Errorf("coordinator %q at %q: want an id of letters, digits, - and _, and HOST:PORT: %w", x.ID, x.Addr, state.ErrInvalid)
+	}
+	if x.Version != m.config.Version {
+		m.config.Logger.Warn("coordinators of several versions", "coordinator", x.ID, "version", x.Version, "leader", m.config.Version)
+	}
+	f := m.raft.GetConfiguration()
+	if err := f.Error(); err != nil {
+		return err
+	}
+	known := false
+	for _, s := range f.Configuration().Servers {
+		switch {
+		case s.ID == raft.ServerID(x.ID) && s.Address == raft.ServerAddress(x.Addr):
+			known = true
+		case s.ID != raft.ServerID(x.ID) && s.Address == raft.ServerAddress(x.Addr):
+			return fmt.Errorf("coordinator %s is at %s already: %w", s.ID, x.Addr, state.ErrConflict)
+		}
+	}
+	if !known {
+		if err := m.raft.AddVoter(raft.ServerID(x.ID), raft.ServerAddress(x.Addr), 0, proposeWait).Error(); err != nil {
+			return leadershipError(fmt.Errorf("take up coordinator %s: %w", x.ID, err), err)
+		}
+	}
+	x.Leader, x.Alive = false, false
+	_, err := m.Propose(ctx, &state.SetMember{Member: x})
+	return err
+}
+
+func leadershipError(wrapped, err error) error {
+	if errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrLeadershipLost) {
+		return fmt.Errorf("%w: %w", ErrNotLeader, wrapped)
+	}
+	return wrapped
+}
+
+// Leave takes a member out; it may be away, or the leader itself.
+func (m *Cluster) Leave(ctx context.Context, id string) error {
+	if m.leading() == nil {
+		return ErrNotLeader
+	}
+	if len(m.State().Members()) == 1 {
+		return fmt.Errorf("coordinator %s is the last one: %w", id, state.ErrConflict)
+	}
+	if _, err := m.Propose(ctx, &state.RemoveMember{ID: id, Reason: "asked for"}); err != nil {
+		return err
+	}
+	err := m.raft.RemoveServer(raft.ServerID(id), 0, proposeWait).Error()
+	if err != nil {
+		return leadershipError(fmt.Errorf("take out coordinator %s: %w", id, err), err)
+	}
+	return nil
+}
+
+// watchMembers keeps the hub connected with those of the other members.
+func (m *Cluster) watchMembers() {
+	for {
+		s, changed := m.Watch()
+		if err := m.hub.follow(m.config.ID, s.Members()); err != nil {
+			m.config.Logger.Warn("hub not connected", "error", err)
+		}
+		select {
+		case <-changed:
+		case <-m.life.Done():
+			return
+		}
+	}
+}
+
+// announceEvery is how often a member looks whether the state knows where it is.
+const announceEvery = time.Second
+
+// announce tells the leader where this member is, until the state says so: after a
+// restart it may be elsewhere. A member that the state does not know any more was
+// taken out.
+func (m *Cluster) announce() {
+	known := false
+	for {
+		_, changed := m.Watch()
+		for _, x := range m.State().Members() {
+			if x.ID != m.config.ID {
+				continue
+			}
+			if known = true; x == m.self() {
+				break
+			}
+		}
+		switch m.place() {
+		case here:
+			known = true
+		case elsewhere:
+			m.tell()
+		case nowhere:
+			if known && m.raft.State() == raft.Shutdown {
+				close(m.removed)
+				return
+			}
+			if !known {
+				m.tell()
+			}
+		}
+		select {
+		case <-changed:
+		case <-time.After(announceEvery):
+		case <-m.life.Done():
+			return
+		}
+	}
+}
+
+// where the state has this member.
+type where int
+
+const (
+	nowhere where = iota
+	elsewhere
+	here
+)
+
+func (m *Cluster) place() where {
+	for _, x := range m.State().Members() {
+		switch {
+		case x == m.self():
+			return here
+		case x.ID == m.config.ID:
+			return elsewhere
+		}
+	}
+	return nowhere
+}
+
+// tell tells the leader where this member is; a failure is tried again.
+func (m *Cluster) tell() {
+	leader, self, ok := m.Leader()
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(m.life, proposeWait)
+	defer cancel()
+	var err error
+	if self {
+		err = m.Join(ctx, m.self())
+	} else {
+		err = m.call([]string{m.url(leader.Addr)}, 0, func(c *client.Client) error {
+			_, err := c.Join(ctx, m.self())
+			return err
+		})
+	}
+	if err != nil && ctx.Err() == nil {
+		m.config.Logger.Debug("not announced", "leader", leader.ID, "error", err)
+	}
+}
