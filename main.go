@@ -45,7 +45,7 @@ func root() *cobra.Command {
 		flags.Dir = dir
 		return app.RepairDemo(cmd, &place, &flags, j)
 	})
-	return app.Root(append(app.Commands(), demo, compute.PruneCommand(), compute.EvalCommand(), compute.ExportCommand(), compute.BenchCommand())...)
+	return app.Root(append(app.Commands(), demo, compute.PruneCommand(), compute.EvalCommand(), compute.ExportCommand(), compute.BenchCommand(), compute.TrainerCommand(version()))...)
 }
 
 // start starts a cluster on this machine.

@@ -162,15 +162,15 @@ type Peer struct {
 // Report is how a worker's part of a generation ended: the body of POST
 // /v1/jobs/ID/report. A node repeats it until it is accepted.
 type Report struct {
-	Node       string  `json:"node"`
-	Worker     int     `json:"worker"`
-	Generation int     `json:"generation"`
-	State      string  `json:"state"` // succeeded, failed or cancelled
-	ExitCode   int     `json:"exit_code"`
-	Error      string  `json:"error,omitempty"`
-	Broken     []int   `json:"broken,omitempty"` // workers whom an exchange with failed: the cause is elsewhere
-	Result     *Result `json:"result,omitempty"` // from worker 0
-	At         time.Time
+	Node       string    `json:"node"`
+	Worker     int       `json:"worker"`
+	Generation int       `json:"generation"`
+	State      string    `json:"state"` // succeeded, failed or cancelled
+	ExitCode   int       `json:"exit_code"`
+	Error      string    `json:"error,omitempty"`
+	Broken     []int     `json:"broken,omitempty"` // workers whom an exchange with failed: the cause is elsewhere
+	Result     *Result   `json:"result,omitempty"` // from worker 0
+	At         time.Time `json:"at"`
 }
 
 // Inspect asks a node what a job needs, over the hub. The reply is an Inspection.

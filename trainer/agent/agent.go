@@ -1,0 +1,226 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sys/unix"
+
+	"ressa/collective/link"
+	"ressa/coordinator/api"
+	"ressa/coordinator/api/client"
+)
+
+// agent is a node at work.
+type agent struct {
+	Config
+	info   api.NodeInfo
+	client *client.Client
+	node   *link.Node
+	nudge  chan struct{}
+	tasks  sync.WaitGroup
+
+	mu      sync.Mutex
+	hub     *nats.Conn // nil before the first reply of a coordinator
+	hubURLs []string
+	worker  *worker // nil without work
+}
+
+// Run is a node until ctx ends. It fails when the cluster refuses the node, and
+// when no coordinator can be reached at the start.
+func Run(ctx context.Context, c Config) (err error) {
+	if err := c.check(); err != nil {
+		return err
+	}
+	release, err := claim(c.Dir)
+	if err != nil {
+		return err
+	}
+	defer release()
+	a := &agent{Config: c, nudge: make(chan struct{}, 1)}
+	config := client.DefaultConfig(c.Coordinators...)
+	config.Logger, config.Timeout, config.Patience = c.Logger, 3*time.Second, 0
+	if a.client, err = client.New(config); err != nil {
+		return err
+	}
+	defer a.client.Close()
+	if a.node, err = link.Open(link.Options{Addr: c.Listen, Logger: c.Logger}); err != nil {
+		return fmt.Errorf("server for tensors: %w", err)
+	}
+	defer a.node.Close()
+	a.info = api.NodeInfo{Name: c.Name, Session: rand.Text(), PID: os.Getpid(), Version: c.Version, Devices: c.Devices,
+		Tensors: a.node.URLs(), Threads: c.Threads}
+	defer a.closeHub()
+	defer a.tasks.Wait()
+	return a.run(ctx)
+}
+
+// claim makes the node's folder and locks it against other processes.
+func claim(dir string) (release func(), err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, api.Invalid(fmt.Errorf("--data: %w", err))
+	}
+	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, api.Invalid(fmt.Errorf("--data: %w", err))
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(api.Invalid(fmt.Errorf("--data %s: another process runs this node", dir)), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// beatWait bounds one beat.
+const beatWait = 3 * time.Second
+
+// run registers, beats and follows what the replies say.
+func (a *agent) run(ctx context.Context) error {
+	began, heard := a.Now(), time.Time{}
+	// The first beat brings no inventory: the reply tells where the hub is, which
+	// part of the inventory is measured on.
+	register, every := false, time.Second
+	for ctx.Err() == nil {
+		reply, err := a.beat(ctx, register, false)
+		switch {
+		case err == nil:
+			if register && !reply.Register {
+				a.Logger.Info("registered", "node", a.Name, "leader", reply.Leader)
+			}
+			heard, register = a.Now(), reply.Register
+			every = time.Duration(reply.LeaseSeconds / 4 * float64(time.Second))
+			a.follow(ctx, reply)
+			if register {
+				a.measure()
+				continue
+			}
+		case ctx.Err() != nil:
+		case refused(err):
+			return err
+		case heard.IsZero() && a.Now().Sub(began) > a.RegisterWait:
+			return err
+		default:
+			a.Logger.Debug("no coordinator took the beat", "error", err)
+			every = 300 * time.Millisecond
+			// Another leader may not know this node yet.
+			register = register || client.Conflict(err)
+			if !heard.IsZero() && a.Now().Sub(heard) > a.OrphanTimeout {
+				a.Logger.Warn("no coordinator for too long; stopping what runs here", "since", heard)
+				a.assign(ctx, nil)
+			}
+		}
+		select {
+		case <-a.nudge:
+		case <-time.After(every):
+		case <-ctx.Done():
+		}
+	}
+	a.leave()
+	return nil
+}
+
+// measure completes the inventory by what the link to the hub is worth.
+func (a *agent) measure() {
+	if conn := a.conn(); conn != nil && a.info.Bandwidth == 0 {
+		var err error
+		if a.info.Bandwidth, a.info.Latency, err = measure(conn); err != nil {
+			a.Logger.Warn("link to the hub not measured; the planner assumes one", "error", err)
+		}
+	}
+}
+
+// refused reports whether beating again would be refused again.
+func refused(err error) bool {
+	var e *client.Error
+	return errors.As(err, &e) && e.Answer.ExitCode == api.ExitInvalid && (e.Status == http.StatusConflict || e.Status == http.StatusBadRequest)
+}
+
+func (a *agent) beat(ctx context.Context, register, leaving bool) (api.BeatReply, error) {
+	b := api.Beat{Session: a.info.Session, Tasks: []api.Task{}, Leaving: leaving}
+	if register {
+		b.Info = &a.info
+	}
+	a.mu.Lock()
+	w := a.worker
+	a.mu.Unlock()
+	if w != nil {
+		b.Tasks, b.Reach = append(b.Tasks, w.task()), w.reach()
+	}
+	ctx, cancel := context.WithTimeout(ctx, beatWait)
+	defer cancel()
+	return a.client.Beat(ctx, a.Name, b)
+}
+
+// follow does what a reply says.
+func (a *agent) follow(ctx context.Context, r api.BeatReply) {
+	if err := a.connect(ctx, r.Hub); err != nil {
+		a.Logger.Warn("hub not reached", "urls", r.Hub, "error", err)
+		return
+	}
+	if !r.Register {
+		a.assign(ctx, r.Assignments)
+	}
+}
+
+// assign starts and stops workers until the newest assignment is what runs.
+func (a *agent) assign(ctx context.Context, list []api.Assignment) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if w := a.worker; w != nil {
+		i := slices.IndexFunc(list, func(x api.Assignment) bool { return x.Job == w.part.Job && x.Generation == w.part.Generation })
+		switch {
+		case i < 0 && !w.over():
+			w.stop(errReplaced)
+			return // the next beat, which the end of the worker asks for, starts another
+		case i >= 0:
+			if list[i].Cancel {
+				w.stop(errCancelled)
+			}
+			return
+		}
+	}
+	if len(list) == 0 || list[0].Cancel && a.worker == nil {
+		if len(list) > 0 { // cancelled before it began
+			a.tasks.Go(func() { a.report(ctx, list[0].Job, a.outcome(list[0], api.Result{}, errCancelled)) })
+		}
+		return
+	}
+	w := newWorker(a, list[0])
+	a.worker = w
+	a.tasks.Go(func() {
+		w.run(ctx)
+		a.hurry()
+	})
+}
+
+// hurry has the node beat at once.
+func (a *agent) hurry() {
+	select {
+	case a.nudge <- struct{}{}:
+	default:
+	}
+}
+
+// leave stops the worker and says goodbye.
+func (a *agent) leave() {
+	a.mu.Lock()
+	w := a.worker
+	a.mu.Unlock()
+	if w != nil {
+		w.stop(errLeaving)
+		<-w.done
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), beatWait)
+	defer cancel()
+	if _, err := a.beat(ctx, false, true); err != nil {
+		a.Logger.Info("left without goodbye", "error", err)
+	}
+}

@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"ressa/coordinator/api"
+)
+
+// connect connects to the hub, again when its members have changed.
+func (a *agent) connect(ctx context.Context, urls []string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	sorted := slices.Sorted(slices.Values(urls))
+	if a.hub != nil && (slices.Equal(sorted, a.hubURLs) || !a.idle()) {
+		return nil // a worker's session stands on the connection; it reconnects by itself
+	}
+	conn, err := nats.Connect(strings.Join(urls, ","), nats.Name("node "+a.Name), nats.MaxReconnects(-1),
+		nats.ReconnectWait(200*time.Millisecond), nats.Timeout(3*time.Second), nats.DontRandomize())
+	if err != nil {
+		return err
+	}
+	for subject, handle := range map[string]nats.MsgHandler{
+		api.NudgeSubject(a.Name):   func(*nats.Msg) { a.hurry() },
+		api.InspectSubject(a.Name): func(m *nats.Msg) { a.tasks.Go(func() { a.inspect(ctx, m) }) },
+		api.FilesSubject(a.Name):   func(m *nats.Msg) { a.tasks.Go(func() { a.files(ctx, m) }) },
+	} {
+		if _, err := conn.Subscribe(subject, handle); err != nil {
+			conn.Close()
+			return err
+		}
+	}
+	if a.hub != nil {
+		a.hub.Close()
+	}
+	a.hub, a.hubURLs = conn, sorted
+	return nil
+}
+
+// idle reports whether no worker runs; the lock is held.
+func (a *agent) idle() bool { return a.worker == nil || a.worker.over() }
+
+func (a *agent) closeHub() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.hub != nil {
+		_ = a.hub.FlushTimeout(time.Second) // last lines
+		a.hub.Close()
+	}
+}
+
+func (a *agent) conn() *nats.Conn {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.hub
+}
+
+// inspectWait bounds a look at a job.
+const inspectWait = time.Minute
+
+// inspect answers what a job costs, or what is wrong with it.
+func (a *agent) inspect(ctx context.Context, m *nats.Msg) {
+	var ask api.Inspect
+	found := api.Inspection{}
+	if err := json.Unmarshal(m.Data, &ask); err != nil {
+		found = api.Inspection{Error: "inspect: " + err.Error(), ExitCode: api.ExitFailed}
+	} else {
+		ctx, cancel := context.WithTimeout(ctx, inspectWait)
+		defer cancel()
+		found = a.Inspect(ctx, ask.Spec)
+	}
+	raw, err := json.Marshal(found)
+	if err == nil {
+		err = m.Respond(raw)
+	}
+	if err != nil {
+		a.Logger.Warn("inspection not answered", "error", err)
+	}
+}
+
+// files answers with the output of a job.
+func (a *agent) files(ctx context.Context, m *nats.Msg) {
+	reply := nats.NewMsg(m.Reply)
+	var ask api.FileRequest
+	err := json.Unmarshal(m.Data, &ask)
+	if err == nil {
+		var size int64
+		reply.Data, size, err = serve(ctx, a.Dir, ask)
+		reply.Header.Set(api.HeaderSize, strconv.FormatInt(size, 10))
+	}
+	if err != nil {
+		reply.Header.Set(api.HeaderError, err.Error())
+	}
+	if err := m.RespondMsg(reply); err != nil {
+		a.Logger.Warn("file not sent", "error", err)
+	}
+}

@@ -1,0 +1,183 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ressa/coordinator/api"
+	"ressa/coordinator/api/client"
+	"ressa/kernels"
+	"ressa/trainer/agent"
+	"ressa/trainer/job"
+	"ressa/trainer/team"
+)
+
+// exchangeWait bounds one exchange between workers. It covers what a peer computes
+// before it answers; peers that are lost end it much sooner, by the group's abort
+// or by a newer generation.
+const exchangeWait = 10 * time.Minute
+
+// TrainerCommand returns the verb that runs a node of a cluster of a version.
+func TrainerCommand(version string) *cobra.Command {
+	var name, data, coordinators, device, listen string
+	var threads int
+	cmd := &cobra.Command{
+		Use:     "trainer",
+		Short:   "Run a trainer: a node of a cluster that computes",
+		Example: "  ressa trainer --name t1 --data t1 --coordinator http://127.0.0.1:7400",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := api.CheckThreads(threads); err != nil {
+				return err
+			}
+			urls, err := client.ParseURLs(coordinators)
+			if err != nil {
+				return err
+			}
+			n := &node{device: device, threads: threads}
+			c := agent.DefaultConfig()
+			c.Name, c.Dir, c.Coordinators, c.Version, c.Threads, c.Listen = name, data, urls, version, threads, listen
+			c.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			c.Work, c.Inspect = n.work, inspect
+			if c.Listen == "" {
+				if c.Listen, err = towards(urls[0]); err != nil {
+					return err
+				}
+			}
+			if c.Devices, err = n.devices(cmd.Context(), c.Logger); err != nil {
+				return err
+			}
+			return agent.Run(cmd.Context(), c)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&name, "name", "t1", "name of this node, unique in the cluster")
+	f.StringVar(&data, "data", "ressa-trainer", "folder of its jobs")
+	f.StringVar(&coordinators, "coordinator", "http://127.0.0.1:7400", "URLs of coordinators, separated by commas; one that answers is enough")
+	f.StringVar(&device, "device", "auto", "what computes: auto or cpu")
+	f.IntVar(&threads, "threads", 0, "processor threads; 0 uses all. Results do not depend on it")
+	f.StringVar(&listen, "listen", "", "address at which peers dial this node; empty takes the one that faces the coordinators")
+	return cmd
+}
+
+// towards returns the address of the interface from which a coordinator is reached.
+func towards(coordinator string) (string, error) {
+	u, err := url.Parse(coordinator)
+	if err != nil {
+		return "", api.Invalid(fmt.Errorf("--coordinator: %w", err))
+	}
+	port := u.Port()
+	if port == "" {
+		port = "80"
+	}
+	c, err := net.Dial("udp", net.JoinHostPort(u.Hostname(), port)) // sends nothing
+	if err != nil {
+		return "", api.Invalid(fmt.Errorf("--coordinator %s: %w", coordinator, err))
+	}
+	defer c.Close()
+	host, _, err := net.SplitHostPort(c.LocalAddr().String())
+	return host, err
+}
+
+// node is what computes on this machine.
+type node struct {
+	device  string
+	threads int
+}
+
+// devices opens the device once, to say what it is and how fast.
+func (n *node) devices(ctx context.Context, log *slog.Logger) ([]api.Device, error) {
+	d, lanes, err := openDevice(n.device, n.threads, 0, runtime.NumCPU(), log)
+	if err != nil {
+		return nil, err
+	}
+	speed, err := productSpeed(ctx, d)
+	if err := errors.Join(err, d.Close()); err != nil {
+		return nil, err
+	}
+	return []api.Device{{Name: "cpu", Kind: d.Kind(), Speed: speed * float64(lanes), Memory: agent.FreeMemory()}}, nil
+}
+
+// productSpeed measures a product of dense matrices on one lane, in flop/s.
+func productSpeed(ctx context.Context, d kernels.Device) (float64, error) {
+	const rows, width, turns = 128, 512, 5
+	s, err := d.NewStream()
+	if err != nil {
+		return 0, err
+	}
+	alloc := func(rows int) (kernels.Tensor, error) {
+		b, err := d.Alloc(rows * width * kernels.F32.Size())
+		return kernels.NewTensor(b, kernels.F32, rows, width), err
+	}
+	x, err := alloc(rows)
+	if err != nil {
+		return 0, errors.Join(err, s.Close())
+	}
+	defer d.Free(x.Buffer)
+	y, err := alloc(rows)
+	if err != nil {
+		return 0, errors.Join(err, s.Close())
+	}
+	defer d.Free(y.Buffer)
+	w, err := alloc(width)
+	if err != nil {
+		return 0, errors.Join(err, s.Close())
+	}
+	defer d.Free(w.Buffer)
+	s.Fill(x, 1)
+	s.Fill(w, 1)
+	best := 0.0
+	for range turns {
+		began := time.Now()
+		s.LinearForward(y, x, kernels.LinearWeight{W: w, Round: kernels.F32}, kernels.Tensor{})
+		if err := s.Synchronize(ctx); err != nil {
+			return 0, errors.Join(err, s.Close())
+		}
+		best = max(best, 2*rows*width*width/time.Since(began).Seconds())
+	}
+	return best, s.Close()
+}
+
+// inspect says what a job costs, or what is wrong with it.
+func inspect(ctx context.Context, spec string) api.Inspection {
+	refuse := func(err error) api.Inspection {
+		return api.Inspection{Error: err.Error(), ExitCode: api.ExitCode(err)}
+	}
+	j, err := api.ParseJob("job", strings.NewReader(spec))
+	if err != nil {
+		return refuse(err)
+	}
+	p, err := job.Profile(ctx, j)
+	if err != nil {
+		return refuse(api.Invalid(err))
+	}
+	return api.Inspection{Profile: p, Name: j.Name, Steps: j.Train.Steps, Strict: j.Train.Numerics != "relaxed", Microbatches: j.Train.Microbatches, Wire: j.Train.Wire}
+}
+
+// work does one worker's part of a job on a device of its own.
+func (n *node) work(ctx context.Context, p agent.Part) (api.Result, error) {
+	j, err := api.ParseJob("job", strings.NewReader(p.Spec))
+	if err != nil {
+		return api.Result{}, err
+	}
+	d, lanes, err := openDevice(n.device, n.threads, weightBytes(j.Model.Path), j.Train.Microbatches, p.Log)
+	if err != nil {
+		return api.Result{}, err
+	}
+	t, err := team.New(team.Config{Plan: p.Plan, Group: p.Session, Timeout: exchangeWait})
+	if err != nil {
+		return api.Result{}, errors.Join(err, d.Close())
+	}
+	r, err := job.Work(ctx, j, job.Options{Dir: p.Dir, Device: d, Lanes: lanes, Emit: p.Emit, Log: p.Log, Now: time.Now, Team: t, Generation: p.Generation,
+		Progress: func(x job.Progress) { p.Progress(x.Phase, x.Step, x.Microbatches) }})
+	return r, errors.Join(err, d.Close())
+}
