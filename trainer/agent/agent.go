@@ -84,7 +84,7 @@ const beatWait = 3 * time.Second
 
 // run registers, beats and follows what the replies say.
 func (a *agent) run(ctx context.Context) error {
-	began, heard := a.Now(), time.Time{}
+	began, heard, registered := a.Now(), time.Time{}, false
 	// The first beat brings no inventory: the reply tells where the hub is, which
 	// part of the inventory is measured on.
 	register, every := false, time.Second
@@ -96,6 +96,7 @@ func (a *agent) run(ctx context.Context) error {
 				a.Logger.Info("registered", "node", a.Name, "leader", reply.Leader)
 			}
 			heard, register = a.Now(), reply.Register
+			registered = registered || !register
 			every = time.Duration(reply.LeaseSeconds / 4 * float64(time.Second))
 			a.follow(ctx, reply)
 			if register {
@@ -105,7 +106,7 @@ func (a *agent) run(ctx context.Context) error {
 		case ctx.Err() != nil:
 		case refused(err):
 			return err
-		case heard.IsZero() && a.Now().Sub(began) > a.RegisterWait:
+		case !registered && a.Now().Sub(began) > a.RegisterWait:
 			return err
 		default:
 			a.Logger.Debug("no coordinator took the beat", "error", err)
