@@ -94,16 +94,20 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
+// inspected is what a node says of any job: that it is one of a tiny model.
+func inspected() api.Inspection {
+	block := shard.Block{Forward: 1e6, Backward: 2e6, Weights: 1 << 20}
+	return api.Inspection{Name: "demo", Steps: 3, Strict: true, Microbatches: 2, Wire: "fp32", Profile: shard.Profile{CutBytes: 64, Flows: 1, Towers: []shard.Tower{
+		{Role: shard.Vision, Blocks: []shard.Block{block}, HiddenBytes: 64, Flows: 1}, {Role: shard.Language, Blocks: []shard.Block{block}, HiddenBytes: 64, Flows: 1}}}}
+}
+
 // node registers a node that beats until the test ends and inspects every job as
 // one of a tiny model.
 func (c *coordinator) node(name string) {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	cl, done := c.client(), make(chan struct{})
-	block := shard.Block{Forward: 1e6, Backward: 2e6, Weights: 1 << 20}
-	found := api.Inspection{Name: "demo", Steps: 3, Strict: true, Microbatches: 2, Wire: "fp32", Profile: shard.Profile{CutBytes: 64, Flows: 1, Towers: []shard.Tower{
-		{Role: shard.Vision, Blocks: []shard.Block{block}, HiddenBytes: 64, Flows: 1}, {Role: shard.Language, Blocks: []shard.Block{block}, HiddenBytes: 64, Flows: 1}}}}
-	raw, err := json.Marshal(found)
+	raw, err := json.Marshal(inspected())
 	if err != nil {
 		c.t.Fatal(err)
 	}
