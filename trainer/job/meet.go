@@ -22,6 +22,9 @@ type hello struct {
 // agree lets the team begin where every worker can. Otherwise all end with the
 // first worker's error, as one of the user's to mend.
 func (r *run) agree(ctx context.Context, own error) error {
+	if err := ctx.Err(); err != nil {
+		return err // what this worker could not open says nothing about the job
+	}
 	mine := hello{Kind: r.Device.Kind(), Config: r.identity.Config}
 	if own != nil {
 		mine.Error = own.Error()

@@ -167,13 +167,13 @@ func start(ctx context.Context, j api.Job, o Options, f *folder, s *state, resum
 // phases runs what is left of the job.
 func (r *run) phases(ctx context.Context) error {
 	if err := r.prepare(ctx); err != nil {
+		if r.Team != nil {
+			return err // the team has agreed on it
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if r.Team == nil {
-			err = api.Invalid(err)
-		}
-		return err
+		return api.Invalid(err)
 	}
 	r.prepared = true
 	if err := r.meet(ctx); err != nil || r.over {
