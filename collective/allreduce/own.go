@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ressa/collective/reduce"
+	"ressa/collective/vector"
 	"ressa/kernels"
 )
 
@@ -45,11 +46,10 @@ func (l *layout) sources() []source {
 
 // compile returns the walk over the tree, left before right.
 func (c *call) compile() ([]instruction, error) {
-	sources := c.layout.sources()
 	var program []instruction
 	var walk func(reduce.Subtree) error
 	walk = func(node reduce.Subtree) error {
-		for i, s := range sources {
+		for i, s := range c.sources {
 			if s.Subtree == node {
 				program = append(program, instruction{i})
 				return nil
@@ -85,28 +85,27 @@ func (c *call) own(ctx context.Context, n int, s span) error {
 		borrowed = append(borrowed, b)
 		return b
 	}
-	sources := c.layout.sources()
-	operands := make([]operand, len(sources))
-	for i, x := range sources {
+	operands := make([]operand, len(c.sources))
+	for i, x := range c.sources {
 		if x.member == c.me {
 			operands[i].wide = c.parts[x.index].Value[s.lo:s.hi]
 			if c.reduction.Keep != nil {
 				b := borrow()[:s.kept]
-				packKept(b, operands[i].wide, c.reduction.Keep.of(s))
+				vector.Pack(b, operands[i].wide, c.reduction.Keep.of(s))
 				operands[i].wide = b
 			}
 		}
 	}
-	for i, x := range sources {
+	for i, x := range c.sources {
 		if x.member == c.me {
 			continue
 		}
 		b, d := borrow(), c.upType(x.Subtree)
-		if err := c.receive(ctx, c.layout.members[x.member], c.upTag(c.me, n, x.index), wireBytes(b, d, s.kept)); err != nil {
+		if err := c.receive(ctx, c.layout.members[x.member], c.upTag(c.me, n, x.index), vector.Wire(b, d, s.kept)); err != nil {
 			return err
 		}
 		if d == kernels.BF16 {
-			operands[i].narrow = halves(b, s.kept)
+			operands[i].narrow = vector.Halves(b, s.kept)
 		} else {
 			operands[i].wide = b[:s.kept]
 		}
@@ -116,15 +115,15 @@ func (c *call) own(ctx context.Context, n int, s span) error {
 		sum = borrow()[:s.kept]
 	}
 	c.join(sum, operands)
-	down := bytesOf(sum)
+	down := vector.Bytes(sum)
 	if c.downType() == kernels.BF16 {
 		b := borrow()
-		toBF16(halves(b, s.kept), sum)
-		fromBF16(sum, halves(b, s.kept)) // what is kept here is what the others get
-		down = wireBytes(b, kernels.BF16, s.kept)
+		vector.ToBF16(vector.Halves(b, s.kept), sum)
+		vector.FromBF16(sum, vector.Halves(b, s.kept)) // what is kept here is what the others get
+		down = vector.Wire(b, kernels.BF16, s.kept)
 	}
 	if c.reduction.Keep != nil {
-		unpackKept(c.out[s.lo:s.hi], sum, c.reduction.Keep.of(s))
+		vector.Unpack(c.out[s.lo:s.hi], sum, c.reduction.Keep.of(s))
 	}
 	if !c.back {
 		return nil
@@ -160,7 +159,7 @@ func (c *call) join(dst []float32, operands []operand) {
 					room = append(room, make([]float32, tile))
 				}
 				v := room[len(stack)][:hi-lo]
-				fromBF16(v, o.narrow[lo:hi])
+				vector.FromBF16(v, o.narrow[lo:hi])
 				stack = append(stack, v)
 				continue
 			}
@@ -174,9 +173,9 @@ func (c *call) join(dst []float32, operands []operand) {
 				sum = dst[lo:hi]
 			}
 			if c.reduction.Wire == kernels.BF16 {
-				addRounded(sum, a, b)
+				vector.AddRounded(sum, a, b)
 			} else {
-				add(sum, a, b)
+				vector.Add(sum, a, b)
 			}
 			stack = append(stack, sum)
 		}

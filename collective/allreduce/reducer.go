@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ressa/collective/reduce"
+	"ressa/collective/vector"
 	"ressa/kernels"
 )
 
@@ -92,6 +93,7 @@ func (r *Reducer) reduce(ctx context.Context, d *Reduction, parts []Part, out []
 		return nil, fmt.Errorf("result of %d elements, want %d", len(out), d.Len)
 	}
 	c := &call{Reducer: r, reduction: d, layout: d.lay(world, r.segment), parts: parts, out: out, back: back}
+	c.sources = c.layout.sources()
 	c.me = c.layout.index(rank)
 	if c.program, err = c.compile(); err != nil {
 		return nil, err
@@ -102,7 +104,11 @@ func (r *Reducer) reduce(ctx context.Context, d *Reduction, parts []Part, out []
 		// that is not done is worked on everywhere, so that nobody waits in a circle.
 		owner := (c.me + i) % len(c.layout.members)
 		var next atomic.Int64
-		for range min(r.depth, len(c.layout.parts[owner])) {
+		depth := r.depth
+		if owner == c.me {
+			depth *= 2 // asked for before they are sent, slices are read to where they belong
+		}
+		for range min(depth, len(c.layout.parts[owner])) {
 			group.Go(func() error {
 				for ctx.Err() == nil {
 					n := int(next.Add(1)) - 1
@@ -129,6 +135,7 @@ type call struct {
 	parts     []Part
 	out       []float32
 	back      bool // the sums go back to all members
+	sources   []source
 	program   []instruction
 }
 
@@ -184,11 +191,11 @@ func (c *call) contribute(ctx context.Context, owner, n int, s span) error {
 	}
 	d := c.downType()
 	if d == kernels.F32 && c.reduction.Keep == nil {
-		return c.receive(ctx, to, c.downTag(owner, n), bytesOf(c.out[s.lo:s.hi]))
+		return c.receive(ctx, to, c.downTag(owner, n), vector.Bytes(c.out[s.lo:s.hi]))
 	}
 	b := c.scratch.get()
 	defer c.scratch.put(b)
-	if err := c.receive(ctx, to, c.downTag(owner, n), wireBytes(b, d, s.kept)); err != nil {
+	if err := c.receive(ctx, to, c.downTag(owner, n), vector.Wire(b, d, s.kept)); err != nil {
 		return err
 	}
 	return c.unpack(s, b, d)
@@ -198,26 +205,26 @@ func (c *call) contribute(ctx context.Context, owner, n int, s span) error {
 func (c *call) sendSlice(ctx context.Context, to int, tag string, s span, p Part) error {
 	d, v := c.upType(p.Subtree), p.Value[s.lo:s.hi]
 	if d == kernels.F32 && c.reduction.Keep == nil {
-		return c.messenger.Send(ctx, to, tag, bytesOf(v))
+		return c.messenger.Send(ctx, to, tag, vector.Bytes(v))
 	}
 	b := c.scratch.get()
 	defer c.scratch.put(b)
 	packed := v
 	if c.reduction.Keep != nil {
 		packed = b[:s.kept]
-		packKept(packed, v, c.reduction.Keep.of(s))
+		vector.Pack(packed, v, c.reduction.Keep.of(s))
 	}
 	if d == kernels.BF16 {
-		toBF16(halves(b, s.kept), packed) // front to back: in place works
+		vector.ToBF16(vector.Halves(b, s.kept), packed) // front to back: in place works
 	}
-	return c.messenger.Send(ctx, to, tag, wireBytes(b, d, s.kept))
+	return c.messenger.Send(ctx, to, tag, vector.Wire(b, d, s.kept))
 }
 
 // unpack writes a packed segment of the sum to the result.
 func (c *call) unpack(s span, b []float32, d kernels.DType) error {
 	out := c.out[s.lo:s.hi]
 	if c.reduction.Keep == nil {
-		fromBF16(out, halves(b, s.kept))
+		vector.FromBF16(out, vector.Halves(b, s.kept))
 		return nil
 	}
 	packed := b[:s.kept]
@@ -225,9 +232,9 @@ func (c *call) unpack(s span, b []float32, d kernels.DType) error {
 		wide := c.scratch.get()
 		defer c.scratch.put(wide)
 		packed = wide[:s.kept]
-		fromBF16(packed, halves(b, s.kept))
+		vector.FromBF16(packed, vector.Halves(b, s.kept))
 	}
-	unpackKept(out, packed, c.reduction.Keep.of(s))
+	vector.Unpack(out, packed, c.reduction.Keep.of(s))
 	return nil
 }
 

@@ -26,8 +26,8 @@ type Config struct {
 	// Hub is a connection to what all ranks reach; nil for none.
 	Hub plane.Conn
 
-	ChunkBytes int // payload of a chunk, cut down to what the servers accept
-	Window     int // chunks of one message that may be unacknowledged
+	ChunkBytes int // payload of a chunk at most; a connection may want smaller ones
+	Window     int // of one message may be unacknowledged: so many times ChunkBytes
 	// InFlight bounds the bytes that are on the way to one rank from all others
 	// together, and so what its server holds for it.
 	InFlight   int
@@ -75,6 +75,12 @@ func (c *Config) check() error {
 	}
 	return nil
 }
+
+// window is how many bytes of a message may be unacknowledged.
+func (c *Config) window() int { return c.Window * c.ChunkBytes }
+
+// ackBytes is how much of a message comes before it is acknowledged again.
+func (c *Config) ackBytes() int { return max(1, c.window()/8) }
 
 // conns returns all connections, each once: this rank listens on all of them.
 func (c *Config) conns() []plane.Conn {

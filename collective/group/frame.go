@@ -3,8 +3,9 @@ package group
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"io"
+
+	"ressa/collective/castagnoli"
 )
 
 // kind says what a frame is for.
@@ -48,8 +49,6 @@ const (
 	maxReason  = 1024
 )
 
-func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
-
 // appendHead writes what goes ahead of the payload: header and tag, under a checksum
 // of their own, so that a receiver may act on them before it has read the payload.
 func (f *frame) appendHead(b []byte) []byte {
@@ -65,9 +64,9 @@ func (f *frame) appendHead(b []byte) []byte {
 	b = le.AppendUint64(b, f.offset)
 	b = le.AppendUint64(b, f.oldest)
 	b = le.AppendUint32(b, uint32(len(f.payload)))
-	b = le.AppendUint32(b, checksum(f.payload))
+	b = le.AppendUint32(b, castagnoli.Checksum(f.payload))
 	b = append(b, f.tag...)
-	le.PutUint32(b[start+4:], checksum(b[start+8:]))
+	le.PutUint32(b[start+4:], castagnoli.Checksum(b[start+8:]))
 	return b
 }
 
@@ -95,7 +94,7 @@ func readHead(r io.Reader, size int) (frame, error) {
 		return frame{}, err
 	}
 	le := binary.LittleEndian
-	if got, want := le.Uint32(b[4:]), checksum(room[8:tagEnd]); got != want {
+	if got, want := le.Uint32(b[4:]), castagnoli.Checksum(room[8:tagEnd]); got != want {
 		return frame{}, fmt.Errorf("checksum %08x, content has %08x: %w", got, want, ErrCorrupt)
 	}
 	f := frame{
@@ -121,7 +120,7 @@ func (f *frame) readPayload(r io.Reader, b []byte) error {
 	if _, err := io.ReadFull(r, b); err != nil {
 		return err
 	}
-	if got := checksum(b); got != f.sum {
+	if got := castagnoli.Checksum(b); got != f.sum {
 		return fmt.Errorf("checksum %08x of a payload, content has %08x: %w", f.sum, got, ErrCorrupt)
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"reflect"
 	"testing"
+
+	"ressa/collective/castagnoli"
 )
 
 func sampleFrame() frame {
@@ -29,7 +31,7 @@ func parse(b []byte) (frame, error) {
 func TestFrameRoundTrip(t *testing.T) {
 	for _, f := range []frame{sampleFrame(), {kind: kindHello, payload: []byte{}}, {kind: kindAck, id: 1, offset: 101, payload: []byte{}}} {
 		got, err := parse(whole(f))
-		f.size, f.sum = len(f.payload), checksum(f.payload)
+		f.size, f.sum = len(f.payload), castagnoli.Checksum(f.payload)
 		if err != nil || !reflect.DeepEqual(got, f) {
 			t.Errorf("got %+v, %v, want %+v", got, err, f)
 		}
@@ -77,8 +79,8 @@ func resealed(content []byte) []byte {
 		return b
 	}
 	end := headerSize + int(b[9])
-	binary.LittleEndian.PutUint32(b[60:], checksum(b[end:]))
-	binary.LittleEndian.PutUint32(b[4:], checksum(b[8:end]))
+	binary.LittleEndian.PutUint32(b[60:], castagnoli.Checksum(b[end:]))
+	binary.LittleEndian.PutUint32(b[4:], castagnoli.Checksum(b[8:end]))
 	return b
 }
 

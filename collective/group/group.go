@@ -23,6 +23,7 @@ type Group struct {
 	stop    []func()       // subscriptions
 	calls   sync.WaitGroup // frames being handled
 	done    chan struct{}  // closed when err is set
+	heads   sync.Pool      // *[headerSize + maxTag]byte
 
 	mu       sync.Mutex
 	err      error // why the group ended
@@ -185,7 +186,7 @@ func (g *Group) end(err error) bool {
 
 // receive handles one frame. Each connection calls it for one after the other, in
 // the order in which each sender published on it.
-func (g *Group) receive(d plane.Delivery) {
+func (g *Group) receive(d *plane.Delivery) {
 	g.mu.Lock()
 	ended := g.err != nil
 	if !ended {
@@ -196,7 +197,7 @@ func (g *Group) receive(d plane.Delivery) {
 		return
 	}
 	defer g.calls.Done()
-	f, err := readHead(d, d.Size)
+	f, err := readHead(d, d.Size())
 	switch {
 	case errors.Is(err, ErrCorrupt):
 		// Whose message it was cannot be told: nothing after it can be trusted.

@@ -112,8 +112,8 @@ func TestReplay(t *testing.T) {
 	spy := connect(t, s)
 	var mu sync.Mutex
 	var frames [][]byte
-	if _, err := spy.Subscribe("ressa.job.job-1.rank.0", func(d plane.Delivery) {
-		b := make([]byte, d.Size)
+	if _, err := spy.Subscribe("ressa.job.job-1.rank.0", func(d *plane.Delivery) {
+		b := make([]byte, d.Size())
 		if _, err := io.ReadFull(d, b); err == nil {
 			mu.Lock()
 			frames = append(frames, b)

@@ -9,22 +9,23 @@ import (
 	"ressa/collective/plane"
 )
 
-// Ways on which a rank is reached, best first.
+// Ways on which a rank is reached.
 const (
 	Direct  = "direct"  // its server was dialled
-	Reverse = "reverse" // it subscribed on this rank's server, which it dialled
+	Reverse = "reverse" // it dialled this rank's server, and its own could not be dialled
 	Hub     = "hub"     // both are connected to a hub
 )
 
 // path is one way to a peer.
 type path struct {
-	name string
+	name string // as Reach tells it
 	conn plane.Conn
 }
 
 // peer is another rank as this one sees it. The group's lock guards what changes.
 type peer struct {
 	rank    int
+	subject string               // where it listens
 	paths   []path               // best first
 	most    int                  // bytes that may be on the way to it
 	way     int                  // bytes that are
@@ -47,12 +48,16 @@ type peer struct {
 
 func (g *Group) newPeer(rank int) *peer {
 	c := &g.config
-	p := &peer{rank: rank, chosen: -1, found: make(chan struct{}), answers: map[int]bool{}, changed: make(chan struct{}, 1), freed: make(chan struct{}),
+	p := &peer{rank: rank, subject: c.subject(rank), chosen: -1, found: make(chan struct{}), answers: map[int]bool{}, changed: make(chan struct{}, 1), freed: make(chan struct{}),
 		ended: map[uint64]fate{}, coming: map[uint64]*incoming{}}
+	// A peer that subscribes on this rank's own server costs least: a frame goes
+	// through that server in one piece and is read from the network to where it
+	// belongs.
 	if c.Peers != nil && c.Peers[rank] != nil && c.Peers[rank] != c.Listen {
-		p.paths = append(p.paths, path{Direct, c.Peers[rank]})
+		p.paths = append(p.paths, path{Direct, c.Listen}, path{Direct, c.Peers[rank]})
+	} else {
+		p.paths = append(p.paths, path{Reverse, c.Listen})
 	}
-	p.paths = append(p.paths, path{Reverse, c.Listen})
 	if c.Hub != nil && c.Hub != c.Listen {
 		p.paths = append(p.paths, path{Hub, c.Hub})
 	}
@@ -209,23 +214,15 @@ func (g *Group) publishAll(p *peer, f frame) error {
 
 func (g *Group) publishOn(p *peer, i int, f frame) error {
 	f.from, f.generation = g.config.Rank, g.config.Generation
-	head := f.appendHead(make([]byte, 0, headerSize+maxTag))
-	if err := p.paths[i].conn.Publish(g.config.subject(p.rank), head, f.payload); err != nil {
+	room, _ := g.heads.Get().(*[headerSize + maxTag]byte)
+	if room == nil {
+		room = new([headerSize + maxTag]byte)
+	}
+	defer g.heads.Put(room)
+	if err := p.paths[i].conn.Publish(p.subject, f.appendHead(room[:0]), f.payload); err != nil {
 		return fmt.Errorf("group: send to rank %d, %s: %w", p.rank, p.paths[i].name, err)
 	}
 	return nil
-}
-
-// maxPayload is the largest frame that the path in use takes.
-func (p *peer) maxPayload() int {
-	if p.chosen >= 0 {
-		return p.paths[p.chosen].conn.MaxPayload()
-	}
-	least := p.paths[0].conn.MaxPayload()
-	for _, x := range p.paths {
-		least = min(least, x.conn.MaxPayload())
-	}
-	return least
 }
 
 // reply sends a frame that nobody waits for; a failure shows as a peer that misses

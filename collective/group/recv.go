@@ -48,10 +48,11 @@ type incoming struct {
 	box      boxKey
 	data     []byte // of the message's length once it began
 	received int
+	reported int           // what the sender was told last
 	claimed  bool          // a Recv waits for it or has it
 	writing  bool          // a connection reads a chunk into data
 	since    time.Time     // when it began
-	idle     chan struct{} // closed when it is done
+	idle     chan struct{} // closed when it is done, if somebody waits for that
 	stop     func()        // makes it fail
 	withheld bool          // an acknowledgement is due once there is room
 	err      error
@@ -190,6 +191,9 @@ func (g *Group) putBack(in *incoming, buf []byte) (received, total int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for in.writing {
+		if in.idle == nil {
+			in.idle = make(chan struct{})
+		}
 		idle, stop := in.idle, in.stop
 		g.mu.Unlock()
 		select {
@@ -221,7 +225,7 @@ func (g *Group) putBack(in *incoming, buf []byte) (received, total int) {
 }
 
 // receiveChunk adds a chunk to its message, reading it to where it belongs.
-func (g *Group) receiveChunk(p *peer, f frame, d plane.Delivery) {
+func (g *Group) receiveChunk(p *peer, f frame, d *plane.Delivery) {
 	g.mu.Lock()
 	in, answer := g.place(p, f)
 	if in == nil {
@@ -232,7 +236,7 @@ func (g *Group) receiveChunk(p *peer, f frame, d plane.Delivery) {
 		return
 	}
 	end := int(f.offset) + f.size
-	in.writing, in.since, in.idle, in.stop = true, time.Now(), make(chan struct{}), d.Interrupt
+	in.writing, in.since, in.stop = true, time.Now(), d.Interrupt()
 	to := in.data[f.offset:end]
 	g.mu.Unlock()
 	err := f.readPayload(d, to)
@@ -241,7 +245,10 @@ func (g *Group) receiveChunk(p *peer, f frame, d plane.Delivery) {
 	}
 	g.mu.Lock()
 	in.writing = false
-	close(in.idle)
+	if in.idle != nil {
+		close(in.idle)
+		in.idle = nil
+	}
 	if err != nil || in.err != nil || g.err != nil { // lost, or failed meanwhile
 		g.mu.Unlock()
 		return
@@ -253,10 +260,12 @@ func (g *Group) receiveChunk(p *peer, f frame, d plane.Delivery) {
 	if in.received == len(in.data) {
 		g.finish(p, in, nil)
 	}
-	in.withheld = true
-	acks := g.dueAcks(p, in)
-	if in.withheld {
-		acks = append(acks, in.state(kindHave))
+	var acks []frame
+	if in.received == len(in.data) || in.received-in.reported >= g.config.ackBytes() {
+		in.reported, in.withheld = in.received, true
+		if acks = g.dueAcks(p, in); in.withheld {
+			acks = append(acks, in.state(kindHave))
+		}
 	}
 	g.mu.Unlock()
 	for _, a := range acks {

@@ -2,6 +2,7 @@ package group
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -91,8 +92,8 @@ func (g *Group) transfer(ctx context.Context, out *outgoing) error {
 		case step.probe:
 			g.probe(out, 0)
 			continue
-		case step.chunk != nil:
-			out.broken = g.publish(out.p, *step.chunk)
+		case step.send:
+			out.broken = g.publish(out.p, step.chunk)
 			if out.broken == nil {
 				select { // between chunks too: an abort need not wait for the window
 				case <-g.done:
@@ -130,7 +131,8 @@ func (g *Group) transfer(ctx context.Context, out *outgoing) error {
 type step struct {
 	done  bool
 	probe bool
-	chunk *frame
+	send  bool
+	chunk frame // to send
 	freed <-chan struct{}
 }
 
@@ -160,11 +162,11 @@ func (g *Group) next(out *outgoing) (step, error) {
 	if p.chosen < 0 { // which way is being found out
 		return step{freed: p.freed}, nil
 	}
-	most := g.chunkLocked(out)
+	most := min(g.config.ChunkBytes, p.paths[p.chosen].conn.Grain(p.subject)-headerSize-len(out.tag), p.most)
 	if most < 1 {
-		return step{}, fmt.Errorf("the servers accept %d bytes a message, less than a frame's header", p.maxPayload())
+		return step{}, errors.New("the server takes no message of the size of a frame's header")
 	}
-	if out.sent-min(out.acked, out.sent) >= uint64(g.config.Window*most) {
+	if out.sent-min(out.acked, out.sent) >= uint64(g.config.window()) {
 		return step{}, nil
 	}
 	size := int(min(total-out.sent, uint64(most)))
@@ -173,15 +175,10 @@ func (g *Group) next(out *outgoing) (step, error) {
 	}
 	p.way += size
 	out.way += size
-	f := &frame{kind: kindData, id: out.id, total: total, offset: out.sent, oldest: p.active[0], tag: out.tag,
+	f := frame{kind: kindData, id: out.id, total: total, offset: out.sent, oldest: p.active[0], tag: out.tag,
 		payload: out.message[out.sent : out.sent+uint64(size)]}
 	out.sent, out.begun = out.sent+uint64(size), true
-	return step{chunk: f}, nil
-}
-
-// chunkLocked returns how many bytes of a message fit a frame.
-func (g *Group) chunkLocked(out *outgoing) int {
-	return min(g.config.ChunkBytes, out.p.maxPayload()-headerSize-len(out.tag), out.p.most)
+	return step{send: true, chunk: f}, nil
 }
 
 // free gives back room on the way to a peer.

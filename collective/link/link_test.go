@@ -12,6 +12,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -223,7 +224,7 @@ func TestAllReduceThroughReconnects(t *testing.T) {
 	}, func(c *group.Config) { c.RetryAfter, c.ChunkBytes = 50*time.Millisecond, 20_000 })
 	stop := make(chan struct{})
 	var cutter sync.WaitGroup
-	cuts := 0
+	var cuts atomic.Int32
 	cutter.Go(func() {
 		r := rand.New(rand.NewPCG(1, 2))
 		for {
@@ -232,7 +233,7 @@ func TestAllReduceThroughReconnects(t *testing.T) {
 				return
 			case <-time.After(time.Duration(5+r.IntN(60)) * time.Millisecond):
 				relays[r.IntN(ranks)].cut()
-				cuts++
+				cuts.Add(1)
 			}
 		}
 	})
@@ -257,7 +258,7 @@ func TestAllReduceThroughReconnects(t *testing.T) {
 	}
 	want, _ := acc.Sum()
 	d := allreduce.Reduction{Owners: []int{0, 1, 2, 0, 1}, Len: n, Wire: kernels.F32}
-	for round := range 5 {
+	for round := 0; round < 3 || cuts.Load() < 10; round++ {
 		d.Key = fmt.Sprint("r", round)
 		var wg sync.WaitGroup
 		for r, s := range sessions {
@@ -288,8 +289,4 @@ func TestAllReduceThroughReconnects(t *testing.T) {
 	}
 	close(stop)
 	cutter.Wait()
-	t.Logf("%d cuts", cuts)
-	if cuts < 5 {
-		t.Errorf("%d cuts: nothing was tried", cuts)
-	}
 }

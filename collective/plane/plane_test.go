@@ -52,8 +52,8 @@ func dial(t testing.TB, url string, config *tls.Config) *Socket {
 func inbox(t testing.TB, c Conn, subject string) chan []byte {
 	t.Helper()
 	got := make(chan []byte, 1000)
-	if _, err := c.Subscribe(subject, func(d Delivery) {
-		b := make([]byte, d.Size)
+	if _, err := c.Subscribe(subject, func(d *Delivery) {
+		b := make([]byte, d.Size())
 		if _, err := io.ReadFull(d, b); err == nil {
 			got <- b
 		}
@@ -171,7 +171,7 @@ func TestUnreadMessagesAreSkipped(t *testing.T) {
 	s := startServer(t, 0, nil)
 	c := dial(t, s.URLs()[0], nil)
 	var skipped atomic.Int32
-	stop, err := c.Subscribe("skip", func(d Delivery) { skipped.Add(1); _, _ = d.Read(make([]byte, 10)) })
+	stop, err := c.Subscribe("skip", func(d *Delivery) { skipped.Add(1); _, _ = d.Read(make([]byte, 10)) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,9 +242,9 @@ func TestInterrupt(t *testing.T) {
 	}()
 	c := dial(t, "nats://"+l.Addr().String(), nil)
 	failed := make(chan error, 10)
-	if _, err := c.Subscribe("s", func(d Delivery) {
-		time.AfterFunc(10*time.Millisecond, d.Interrupt)
-		_, err := io.ReadFull(d, make([]byte, d.Size))
+	if _, err := c.Subscribe("s", func(d *Delivery) {
+		time.AfterFunc(10*time.Millisecond, d.Interrupt())
+		_, err := io.ReadFull(d, make([]byte, d.Size()))
 		failed <- err
 	}); err != nil {
 		t.Fatal(err)
@@ -388,9 +388,9 @@ func FuzzProtocol(f *testing.F) {
 				t.Fatalf("max_payload %d", i.MaxPayload)
 			}
 		}
-		s := &Socket{logger: quiet(), subs: map[uint64]*subscription{1: {"s", func(d Delivery) {
-			if n, err := io.Copy(io.Discard, d); err == nil && n > int64(d.Size) {
-				t.Fatalf("%d bytes of a message of %d", n, d.Size)
+		s := &Socket{logger: quiet(), subs: map[uint64]*subscription{1: {"s", func(d *Delivery) {
+			if n, err := io.Copy(io.Discard, d); err == nil && n > int64(d.Size()) {
+				t.Fatalf("%d bytes of a message of %d", n, d.Size())
 			}
 		}}}, life: t.Context()}
 		if err := s.read(r); err == nil {

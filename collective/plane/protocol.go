@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strconv"
 )
 
 // Limits of what a server may send.
@@ -73,17 +72,32 @@ func parseInfo(line []byte) (info, error) {
 
 // parseMsg reads the arguments of "MSG subject sid [reply] size".
 func parseMsg(line []byte) (sid uint64, size int, err error) {
-	fields := bytes.Fields(line)
-	if n := len(fields); n == 4 || n == 5 {
-		sid, err = strconv.ParseUint(string(fields[2]), 10, 64)
-		if err == nil {
-			size, err = strconv.Atoi(string(fields[n-1]))
-		}
-		if err == nil && size >= 0 && size <= maxMessage {
-			return sid, size, nil
-		}
+	rest, ok := bytes.CutPrefix(line, []byte("MSG "))
+	_, rest, found := bytes.Cut(rest, []byte{' '})
+	id, rest, more := bytes.Cut(rest, []byte{' '})
+	if i := bytes.LastIndexByte(rest, ' '); i >= 0 {
+		rest = rest[i+1:]
 	}
-	return 0, 0, fmt.Errorf("%q: %w", clip(line), ErrProtocol)
+	sid, okID := parseNumber(id)
+	n, okSize := parseNumber(rest)
+	if !ok || !found || !more || !okID || !okSize || n > maxMessage {
+		return 0, 0, fmt.Errorf("%q: %w", clip(line), ErrProtocol)
+	}
+	return sid, int(n), nil
+}
+
+// parseNumber reads decimal digits, 18 of them at most.
+func parseNumber(b []byte) (n uint64, ok bool) {
+	if len(b) < 1 || len(b) > 18 {
+		return 0, false
+	}
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = 10*n + uint64(c-'0')
+	}
+	return n, true
 }
 
 func clip(b []byte) []byte { return b[:min(len(b), 80)] }

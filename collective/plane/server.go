@@ -100,7 +100,7 @@ func (s *Server) Port() int {
 
 // Connect returns a connection within the process.
 func (s *Server) Connect() (*Socket, error) {
-	c := &Socket{name: "this node's server", logger: s.logger,
+	c := &Socket{name: "this node's server", inside: true, logger: s.logger,
 		dial: func(context.Context) (net.Conn, error) { return s.server.InProcessConn() }}
 	if err := c.open(context.Background()); err != nil {
 		return nil, err

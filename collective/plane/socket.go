@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/url"
@@ -33,6 +32,7 @@ const smallMessage = 2 << 10
 type Socket struct {
 	name   string // for errors and logs
 	server string // identity of the server; "": any
+	inside bool   // the server is in this process
 	dial   func(context.Context) (net.Conn, error)
 	tls    *tls.Config
 	user   *url.Userinfo
@@ -55,7 +55,7 @@ type Socket struct {
 
 type subscription struct {
 	subject string
-	deliver func(Delivery)
+	deliver func(*Delivery)
 }
 
 var _ Conn = (*Socket)(nil)
@@ -185,7 +185,7 @@ func (s *Socket) greet(ctx context.Context, c net.Conn) (net.Conn, *bufio.Reader
 // run reads until Close, and connects again whenever the connection breaks.
 func (s *Socket) run(r *bufio.Reader) {
 	for {
-		s.flushQueue() // subscriptions
+		_ = s.flushQueue() // subscriptions; a failure shows in the next read
 		err := s.read(r)
 		s.drop()
 		pause := firstRedial
@@ -207,6 +207,14 @@ func (s *Socket) run(r *bufio.Reader) {
 
 // read handles what the server sends until the connection breaks.
 func (s *Socket) read(r *bufio.Reader) error {
+	s.mu.Lock()
+	c := s.conn
+	s.mu.Unlock()
+	d := &Delivery{r: r, interrupt: func() {
+		if c != nil {
+			_ = c.Close()
+		}
+	}}
 	for {
 		line, err := readLine(r)
 		if err != nil {
@@ -218,11 +226,18 @@ func (s *Socket) read(r *bufio.Reader) error {
 			if err != nil {
 				return err
 			}
-			if err := s.deliver(r, sid, size); err != nil {
+			d.size, d.left = size, size
+			s.mu.Lock()
+			sub := s.subs[sid]
+			s.mu.Unlock()
+			if sub != nil {
+				sub.deliver(d)
+			}
+			if _, err := r.Discard(d.left + len("\r\n")); err != nil {
 				return err
 			}
 		case bytes.Equal(line, []byte("PING")):
-			s.enqueue([]byte("PONG\r\n"))
+			_ = s.enqueue([]byte("PONG\r\n")) // a failure shows in the next read
 		case bytes.HasPrefix(line, []byte("-ERR")):
 			s.logger.Warn("error of a NATS server", "server", s.name, "error", string(clip(line[4:])))
 		case bytes.Equal(line, []byte("PONG")), bytes.Equal(line, []byte("+OK")), bytes.HasPrefix(line, []byte("INFO ")):
@@ -230,23 +245,6 @@ func (s *Socket) read(r *bufio.Reader) error {
 			return fmt.Errorf("%q: %w", clip(line), ErrProtocol)
 		}
 	}
-}
-
-// deliver hands a message to its subscriber and skips what that leaves.
-func (s *Socket) deliver(r *bufio.Reader, sid uint64, size int) error {
-	s.mu.Lock()
-	sub, c := s.subs[sid], s.conn
-	s.mu.Unlock()
-	body := &io.LimitedReader{R: r, N: int64(size)}
-	if sub != nil {
-		sub.deliver(Delivery{Reader: body, Size: size, Interrupt: func() {
-			if c != nil {
-				_ = c.Close()
-			}
-		}})
-	}
-	_, err := r.Discard(int(body.N) + len("\r\n"))
-	return err
 }
 
 // drop gives up the connection.
@@ -275,11 +273,23 @@ func (s *Socket) MaxPayload() int {
 	return s.maxPayload
 }
 
+// serverRead is how much a NATS server reads at a time.
+const serverRead = 64 << 10
+
+// Grain implements [Conn]. A message that a server gets in one read, as one write to
+// a pipe gives it, is passed on without a copy of its own.
+func (s *Socket) Grain(subject string) int {
+	if s.inside {
+		return serverRead - len(appendPub(nil, subject, serverRead)) - len("\r\n")
+	}
+	return min(bestMessage, s.MaxPayload())
+}
+
 // Flush implements [Conn]: what was published is in the hands of the system.
 func (s *Socket) Flush(time.Duration) error { return s.flushQueue() }
 
 // Subscribe implements [Conn].
-func (s *Socket) Subscribe(subject string, deliver func(Delivery)) (func(), error) {
+func (s *Socket) Subscribe(subject string, deliver func(*Delivery)) (func(), error) {
 	s.mu.Lock()
 	s.nextSub++
 	sid := s.nextSub
@@ -288,12 +298,13 @@ func (s *Socket) Subscribe(subject string, deliver func(Delivery)) (func(), erro
 	if s.life.Err() != nil {
 		return nil, ErrClosed
 	}
-	s.enqueue(fmt.Appendf(nil, "SUB %s %d\r\n", subject, sid))
+	// While the connection is broken nothing is lost: attach subscribes to what there is.
+	_ = s.enqueue(fmt.Appendf(nil, "SUB %s %d\r\n", subject, sid))
 	return func() {
 		s.mu.Lock()
 		delete(s.subs, sid)
 		s.mu.Unlock()
-		s.enqueue(fmt.Appendf(nil, "UNSUB %d\r\n", sid))
+		_ = s.enqueue(fmt.Appendf(nil, "UNSUB %d\r\n", sid))
 	}, nil
 }
 

@@ -4,11 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"slices"
 	"strconv"
 	"strings"
 
+	"ressa/collective/castagnoli"
 	"ressa/kernels"
 )
 
@@ -97,7 +97,7 @@ func unseal(b []byte) ([]byte, error) {
 	if string(trailer[:len(trailerMagic)]) != trailerMagic {
 		return nil, fmt.Errorf("%d bytes do not end in a checksum: %w", len(b), ErrTruncated)
 	}
-	sum := crc32.Checksum(b[:n], crc32.MakeTable(crc32.Castagnoli))
+	sum := castagnoli.Checksum(b[:n])
 	if got := binary.LittleEndian.Uint32(trailer[len(trailerMagic):]); got != sum {
 		return nil, fmt.Errorf("checksum %08x, content has %08x: %w", got, sum, ErrCorrupt)
 	}

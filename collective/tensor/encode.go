@@ -3,7 +3,6 @@ package tensor
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"slices"
 	"strconv"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 
+	"ressa/collective/castagnoli"
 	"ressa/kernels"
 )
 
@@ -56,7 +56,7 @@ func Encode(buf []byte, m *Message) ([]byte, error) {
 
 // seal appends the trailer.
 func seal(b []byte) []byte {
-	sum := crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))
+	sum := castagnoli.Checksum(b)
 	return binary.LittleEndian.AppendUint32(append(b, trailerMagic...), sum)
 }
 

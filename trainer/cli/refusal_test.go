@@ -323,6 +323,11 @@ func TestFlagsAreRefused(t *testing.T) {
 		"--best and --step":                                      "export nothing --output OUT --best --step 3",
 		"--shapes: found":                                        "bench kernels --shapes round",
 		"--turns: found 0":                                       "bench kernels --turns 0",
+		"--turns: found 0 turns":                                 "bench collective --turns 0",
+		"--sizes: found 100 bytes":                               "bench collective --sizes 100",
+		"--sizes: found \"1TiB\"":                                "bench collective --sizes 1TiB",
+		"--ranks: found rank 0 of 1":                             "bench collective --ranks 1",
+		"--kinds: found \"gloo\"":                                "bench collective --kinds gloo",
 		"unknown flag":                                           "bench kernels --nodes 3",
 	} {
 		out := filepath.Join(t.TempDir(), "out")
@@ -366,6 +371,32 @@ func TestBenchKernels(t *testing.T) {
 	}
 	if r.Core == "" && !strings.Contains(r.Note, "install") {
 		t.Errorf("no OpenBLAS, and the note is %q", r.Note)
+	}
+}
+
+func TestBenchCollective(t *testing.T) {
+	s := newScenario(t)
+	var r struct {
+		Reach map[string]string `json:"reach"`
+		Floor []string          `json:"floor"`
+		Rows  []struct {
+			Kind  string  `json:"kind"`
+			Ranks int     `json:"ranks"`
+			Bytes int     `json:"bytes"`
+			Rate  float64 `json:"gb_per_s"`
+			Ratio float64 `json:"ratio"`
+			Link  int     `json:"bytes_per_link"`
+		} `json:"rows"`
+	}
+	s.check(json.Unmarshal([]byte(s.succeed("bench", "collective", "--ranks", "2,3", "--sizes", "64KiB,3MiB", "--turns", "2", "-o", "json")), &r))
+	if len(r.Rows) != 4*7 || len(r.Floor) == 0 || r.Reach["rank 1"] == "" {
+		t.Fatalf("report %+v", r)
+	}
+	for _, row := range r.Rows {
+		plain := strings.HasPrefix(row.Kind, "tcp")
+		if !(row.Rate > 0) || plain == (row.Ratio > 0) || row.Link < 1 || row.Ranks < 2 {
+			t.Errorf("row %+v", row)
+		}
 	}
 }
 
