@@ -48,7 +48,7 @@ type kernelRow struct {
 func BenchCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "bench", Short: "Measure this machine", Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(benchKernels(), benchCollective())
+	cmd.AddCommand(benchKernels(), benchCollective(), benchStep())
 	return cmd
 }
 

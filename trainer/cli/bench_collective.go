@@ -45,7 +45,7 @@ type collectiveRow struct {
 var collectiveFloor = [...]string{
 	"all-reduce: every rank sends and receives 2·(R−1)/R of what travels, by the ring and by direct exchange alike: 4 B an element in fp32, 2 B in bf16, half of them with the mask",
 	"copies of a byte, plain TCP: user memory to kernel, kernel to user memory",
-	"copies of a byte here: to the kernel from where it lies; in the receiver's NATS server to its read buffer, message buffer and send buffer; through the in-process pipe to where it belongs; and one CRC-32C on each side",
+	"copies of a byte here: into one message; through the in-process pipe to the read buffer of the sender's NATS server; to that server's send buffer; to the kernel; from the kernel to where it belongs; and one CRC-32C on each side",
 	"an activation is also written once to an Arrow message and has a second CRC-32C on each side; the reader decodes it in place",
 }
 

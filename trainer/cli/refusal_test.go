@@ -400,6 +400,35 @@ func TestBenchCollective(t *testing.T) {
 	}
 }
 
+func TestBenchStep(t *testing.T) {
+	s := newScenario(t)
+	var r struct {
+		Adapter string `json:"adapter_sha256"`
+		Rows    []struct {
+			Nodes   int       `json:"nodes"`
+			Threads int       `json:"threads"`
+			Seconds float64   `json:"step_seconds"`
+			Turns   []float64 `json:"turns"`
+			Ratio   float64   `json:"ratio"`
+		} `json:"rows"`
+	}
+	s.check(json.Unmarshal([]byte(s.succeed("bench", "step", "--nodes", "1,1", "--turns", "2", "--steps", "3", "--width", "1", "-o", "json")), &r))
+	if len(r.Adapter) != 64 || len(r.Rows) != 2 || r.Rows[0].Ratio != 1 {
+		t.Fatalf("report %+v", r)
+	}
+	for _, row := range r.Rows {
+		if row.Nodes != 1 || row.Threads < 1 || !(row.Seconds > 0) || !(row.Ratio > 0) || len(row.Turns) != 2 {
+			t.Errorf("row %+v", row)
+		}
+	}
+	for _, args := range [][]string{{"--nodes", "0"}, {"--nodes", "9000"}, {"--steps", "1"}, {"--turns", "0"}, {"--width", "0"}} {
+		o := s.run(append([]string{"bench", "step"}, args...)...)
+		if o.code != api.ExitInvalid || !strings.Contains(o.stderr, args[0]) {
+			t.Errorf("%v: exit %d, %q", args, o.code, o.stderr)
+		}
+	}
+}
+
 func TestFoldersAreRefused(t *testing.T) {
 	s := newScenario(t)
 	job := s.job("blind: true", "blind: false", "steps: 40", "steps: 200")
