@@ -29,6 +29,8 @@ func TestVerbsPrintTheirAnswers(t *testing.T) {
 		"explain":   {"explain", "b7c"},
 		"history":   {"history", "b7c"},
 		"wait":      {"wait", "cc"},
+		"members":   {"operator", "raft", "list"},
+		"remove":    {"operator", "raft", "remove", "c3"},
 	} {
 		for _, form := range []string{"table", "json", "yaml"} {
 			out, stderr, err := f.ask(append(args, "-o", form)...)
@@ -103,6 +105,7 @@ func TestExitCodesOfTheCluster(t *testing.T) {
 		"watches one that was ended":    {"", []string{"watch", "a1"}, 3, "job a1000000 cancelled"},
 		"no such job":                   {"", []string{"status", "ff"}, 2, `0 jobs begin with "ff"`},
 		"ambiguous":                     {"", []string{"explain", "b7"}, 2, `2 jobs begin with "b7"`},
+		"no such coordinator":           {"", []string{"operator", "raft", "remove", "c9"}, 2, `no coordinator "c9", want one of [c1 c2 c3]`},
 		"no such node":                  {"", []string{"node", "drain", "t9"}, 2, `no node "t9"`},
 		"a plan that does not fit":      {tooLarge, []string{"plan", "-"}, 2, "5.0 GB are missing"},
 		"a job file that is wrong":      {"name: 3 x\n", []string{"plan", "-"}, 2, "invalid job file"},

@@ -25,7 +25,7 @@ func (a *App) Commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.initCommand(), a.validateCommand(), a.planCommand(), a.repairCommand(), a.resumeCommand(),
 		a.statusCommand(), a.watchCommand(), a.logsCommand(), a.waitCommand(), a.cancelCommand(), a.explainCommand(), a.historyCommand(),
-		a.nodesCommand(), a.nodeCommand(), a.coordinatorCommand(),
+		a.nodesCommand(), a.nodeCommand(), a.coordinatorCommand(), a.operatorCommand(),
 		a.versionCommand(),
 	}
 }

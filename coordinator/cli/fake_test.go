@@ -112,6 +112,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, api.NodeList{Nodes: f.nodes})
 	case part[0] == "nodes" && len(part) == 3 && part[2] == "drain":
 		f.drain(w, r, part[1])
+	case part[0] == "cluster":
+		f.cluster(w, r, part)
 	case part[0] == "jobs":
 		f.job(w, r, part[1], part[2:])
 	default:
@@ -134,6 +136,18 @@ func (f *fake) drain(w http.ResponseWriter, r *http.Request, name string) {
 		}
 	}
 	refuse(w, http.StatusNotFound, api.ExitInvalid, fmt.Sprintf("no node %q", name))
+}
+
+// cluster knows c1, which leads, c2, and c3, which is away, until one is taken out.
+func (f *fake) cluster(w http.ResponseWriter, r *http.Request, part []string) {
+	c := api.Cluster{Leader: "c1"}
+	for i, id := range []string{"c1", "c2", "c3"} {
+		if r.Method == http.MethodDelete && part[2] == id {
+			continue
+		}
+		c.Members = append(c.Members, api.Member{ID: id, Addr: fmt.Sprintf("127.0.0.1:740%d", i), Version: "v1", Leader: i == 0, Alive: i < 2})
+	}
+	answer(w, c)
 }
 
 func (f *fake) job(w http.ResponseWriter, r *http.Request, id string, rest []string) {
