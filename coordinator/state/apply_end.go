@@ -60,7 +60,7 @@ func (c *Finish) apply(d *draft) (Reply, error) {
 	}
 	if c.State == api.Succeeded {
 		r := j.Report(0)
-		if !j.Active() || r == nil || r.Result == nil {
+		if !j.Active() || r == nil || r.State != api.Succeeded || r.Result == nil {
 			return Reply{}, fmt.Errorf("job %s cannot succeed without the result of worker 0: %w", j.ID, ErrConflict)
 		}
 		j.Result = r.Result

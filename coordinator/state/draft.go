@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -147,19 +148,19 @@ func (d *draft) forgetJobs() {
 }
 
 // forgetNodes drops the nodes that are away longest beyond MaxAway, except those
-// that a job still counts on.
+// that a job still counts on: when that ends, they may be many at once.
 func (d *draft) forgetNodes() {
-	away, oldest := 0, (*Node)(nil)
+	var away []*Node
 	for _, n := range d.nodes {
-		if n.State == api.NodeReady || d.busy[n.Info.Name] != "" {
-			continue
-		}
-		away++
-		if oldest == nil || n.Order < oldest.Order {
-			oldest = n
+		if n.State != api.NodeReady && d.busy[n.Info.Name] == "" {
+			away = append(away, n)
 		}
 	}
-	if away > MaxAway {
-		delete(d.nodes, oldest.Info.Name)
+	if len(away) <= MaxAway {
+		return
+	}
+	slices.SortFunc(away, func(a, b *Node) int { return cmp.Compare(a.Order, b.Order) })
+	for _, n := range away[:len(away)-MaxAway] {
+		delete(d.nodes, n.Info.Name)
 	}
 }
