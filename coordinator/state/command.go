@@ -18,7 +18,7 @@ type Command struct {
 }
 
 // Body is what a command does: one of the types of this package that are listed
-// with its name on the wire in [Decode].
+// in bodies, with its name on the wire.
 type Body interface {
 	// kind is the type's name on the wire.
 	kind() string
@@ -127,13 +127,18 @@ func strict(raw []byte, v any) error {
 
 // newBody returns an empty body of a type by its name on the wire; nil for none.
 func newBody(kind string) Body {
-	for _, b := range []Body{
-		&Submit{}, &Inspected{}, &Wait{}, &Plan{}, &Unplan{}, &Started{}, &Report{}, &Finish{}, &Cancel{}, &Resume{},
-		&Publish{}, &Register{}, &SetNode{}, &Drain{}, &SetMember{}, &RemoveMember{},
-	} {
+	for _, b := range bodies() {
 		if b.kind() == kind {
 			return b
 		}
 	}
 	return nil
+}
+
+// bodies returns an empty body of each type.
+func bodies() []Body {
+	return []Body{
+		&Submit{}, &Inspected{}, &Wait{}, &Plan{}, &Unplan{}, &Started{}, &Report{}, &Finish{}, &Cancel{}, &Resume{},
+		&Publish{}, &Register{}, &SetNode{}, &Drain{}, &SetMember{}, &RemoveMember{},
+	}
 }

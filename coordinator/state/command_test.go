@@ -172,7 +172,7 @@ func TestRefused(t *testing.T) {
 		{"report of a node that has no part", running(), report("a", "t3", 1, 1, api.Failed), conflict, "report: node t3 reports as worker 1 of job a, whose workers are on [t1 t2]: conflict"},
 		{"report as another worker", running(), report("a", "t1", 1, 1, api.Failed), conflict, "report: node t1 reports as worker 1 of job a, whose workers are on [t1 t2]: conflict"},
 		{"report of success without a result", running(), with(report("a", "t1", 0, 1, api.Succeeded), func(c *Report) { c.Report.Result = nil }), ErrInvalid,
-			"report: worker 0 of job a reports success without a result: invalid command"},
+			"report: worker 0 of job a reports success without a result: invalid"},
 
 		{"finish, unknown job", nodes(), finish("a", 1, api.Failed), missing, `finish: job "a": not found`},
 		{"finish, past generation", second(), finish("a", 1, api.Failed), stale, "finish: generation 1 of job a, which is starting in generation 2: stale generation"},
@@ -235,46 +235,46 @@ func TestUnfit(t *testing.T) {
 		body Body
 		want string
 	}{
-		{with(submit("a"), func(c *Submit) { c.ID = "../a" }), `submit: invalid command: id: found "../a", ` + id},
-		{with(submit("a"), func(c *Submit) { c.Name = long }), "submit: invalid command: name: found 129 bytes, want 0 to 128"},
-		{with(submit("a"), func(c *Submit) { c.Request.Spec = "" }), "submit: invalid command: request.spec: found 0 bytes, want 1 to 65536"},
-		{with(submit("a"), func(c *Submit) { c.Request.Spec = strings.Repeat("x", MaxSpec+1) }), "submit: invalid command: request.spec: found 65537 bytes, want 1 to 65536"},
-		{with(submit("a"), func(c *Submit) { c.Request.Token = long }), "submit: invalid command: request.token: found 129 bytes, want 0 to 128"},
-		{with(submit("a"), func(c *Submit) { c.Request.Nodes = -1 }), "submit: invalid command: request.nodes: found -1, want 0 to 4096"},
-		{with(submit("a"), func(c *Submit) { c.Request.VisionReplicas = 5000 }), "submit: invalid command: request.vision_replicas: found 5000, want 0 to 4096"},
-		{with(inspected("a"), func(c *Inspected) { c.Inspection.Steps = -1 }), "inspected: invalid command: inspection.steps: found -1, want 0 to 2147483647"},
-		{with(inspected("a"), func(c *Inspected) { c.Inspection.Profile.Towers = make([]shard.Tower, 17) }), "inspected: invalid command: inspection.profile.towers: found 17, want 0 to 16"},
-		{with(inspected("a"), func(c *Inspected) { c.Inspection.Error, c.Inspection.ExitCode = "bad", 256 }), "inspected: invalid command: inspection.exit_code: found 256, want 0 to 255"},
-		{&Wait{make([]Waiting, MaxOpen+1)}, "wait: invalid command: jobs: found 2001, want 0 to 2000"},
-		{waiting("a", ""), "wait: invalid command: jobs.code: found 0 bytes, want 1 to 128"},
-		{plan("a", 1), "plan: invalid command: plan: no nodes"},
-		{plan("a", 1, "t1", "t1"), "plan: invalid command: plan: node t1 is named twice"},
-		{plan("a", 1, "t1", "a.b"), `plan: invalid command: plan.nodes: found "a.b", ` + id},
-		{with(plan("a", 1, "t1"), func(c *Plan) { c.Plan.Stages[1].Owners[0] = 1 }), "plan: invalid command: plan: stage 0 of the language tower names worker 1 of 1"},
-		{with(plan("a", 1, "t1"), func(c *Plan) { c.Plan.Stages[0].Workers[0] = -1 }), "plan: invalid command: plan: stage 0 of the vision tower names worker -1 of 1"},
-		{with(plan("a", 1, "t1"), func(c *Plan) { c.Sessions = nil }), "plan: invalid command: plan: 1 workers, 1 devices, 0 sessions"},
-		{with(plan("a", 1, "t1"), func(c *Plan) { c.Plan.Microbatches = maxBatches + 1 }), "plan: invalid command: plan: 1 workers, 2 stages, 1048577 microbatches, 1 lines of explanation"},
-		{with(plan("a", 1, "t1"), func(c *Plan) { c.Kind = "" }), "plan: invalid command: kind: found 0 bytes, want 1 to 128"},
-		{unplan("a", 1, -1), "unplan: invalid command: step: found -1, want 0 to 2147483647"},
-		{started("", 1), `started: invalid command: job: found "", ` + id},
-		{report("a", "t1", -1, 1, api.Failed), "report: invalid command: report.worker: found -1, want 0 to 4096"},
-		{report("a", "t1", 0, 1, api.Running), `report: invalid command: report.state: found "running", want one of succeeded, failed, cancelled`},
-		{with(report("a", "t1", 0, 1, api.Failed), func(c *Report) { c.Report.Broken = make([]int, maxWorkers+1) }), "report: invalid command: workers of report.broken: found 4097, want 0 to 4096"},
-		{finish("a", 1, api.Running), `finish: invalid command: state: found "running", want one of succeeded, failed, cancelled`},
-		{with(finish("a", 1, api.Failed), func(c *Finish) { c.ExitCode = -1 }), "finish: invalid command: exit_code: found -1, want 0 to 255"},
-		{cancel("a b"), `cancel: invalid command: job: found "a b", ` + id},
-		{resume(""), `resume: invalid command: job: found "", ` + id},
-		{with(publish("a", 1, 1), func(c *Publish) { c.Published.SHA256 = "" }), "publish: invalid command: published.sha256: found 0 bytes, want 1 to 128"},
-		{with(publish("a", 1, 1), func(c *Publish) { c.Published.Nodes = []string{"?"} }), `publish: invalid command: published.nodes: found "?", ` + id},
-		{with(publish("a", 1, 1), func(c *Publish) { c.Keep = -1 }), "publish: invalid command: keep: found -1, want 0 to 1048576"},
-		{node("-t"), `register: invalid command: info.name: found "-t", ` + id},
-		{with(node("t1"), func(c *Register) { c.Info.Session = "" }), "register: invalid command: info.session: found 0 bytes, want 1 to 128"},
-		{with(node("t1"), func(c *Register) { c.Info.Devices[0].Name = "" }), "register: invalid command: info.devices.name: found 0 bytes, want 1 to 128"},
-		{with(node("t1"), func(c *Register) { c.Info.Tensors[0] = strings.Repeat("x", maxText+1) }), "register: invalid command: info.tensors: a URL of 8193 bytes, want at most 8192"},
-		{setNode("t1", api.NodeDraining), `node: invalid command: state: found "draining", want one of ready, lost, left`},
-		{drain("", true), `drain: invalid command: name: found "", ` + id},
-		{member(""), `member: invalid command: member.id: found "", ` + id},
-		{&RemoveMember{"c 1", ""}, `remove-member: invalid command: id: found "c 1", ` + id},
+		{with(submit("a"), func(c *Submit) { c.ID = "../a" }), `submit: invalid: id: found "../a", ` + id},
+		{with(submit("a"), func(c *Submit) { c.Name = long }), "submit: invalid: name: found 129 bytes, want 0 to 128"},
+		{with(submit("a"), func(c *Submit) { c.Request.Spec = "" }), "submit: invalid: request.spec: found 0 bytes, want 1 to 65536"},
+		{with(submit("a"), func(c *Submit) { c.Request.Spec = strings.Repeat("x", MaxSpec+1) }), "submit: invalid: request.spec: found 65537 bytes, want 1 to 65536"},
+		{with(submit("a"), func(c *Submit) { c.Request.Token = long }), "submit: invalid: request.token: found 129 bytes, want 0 to 128"},
+		{with(submit("a"), func(c *Submit) { c.Request.Nodes = -1 }), "submit: invalid: request.nodes: found -1, want 0 to 4096"},
+		{with(submit("a"), func(c *Submit) { c.Request.VisionReplicas = 5000 }), "submit: invalid: request.vision_replicas: found 5000, want 0 to 4096"},
+		{with(inspected("a"), func(c *Inspected) { c.Inspection.Steps = -1 }), "inspected: invalid: inspection.steps: found -1, want 0 to 2147483647"},
+		{with(inspected("a"), func(c *Inspected) { c.Inspection.Profile.Towers = make([]shard.Tower, 17) }), "inspected: invalid: inspection.profile.towers: found 17, want 0 to 16"},
+		{with(inspected("a"), func(c *Inspected) { c.Inspection.Error, c.Inspection.ExitCode = "bad", 256 }), "inspected: invalid: inspection.exit_code: found 256, want 0 to 255"},
+		{&Wait{make([]Waiting, MaxOpen+1)}, "wait: invalid: jobs: found 2001, want 0 to 2000"},
+		{waiting("a", ""), "wait: invalid: jobs.code: found 0 bytes, want 1 to 128"},
+		{plan("a", 1), "plan: invalid: plan: no nodes"},
+		{plan("a", 1, "t1", "t1"), "plan: invalid: plan: node t1 is named twice"},
+		{plan("a", 1, "t1", "a.b"), `plan: invalid: plan.nodes: found "a.b", ` + id},
+		{with(plan("a", 1, "t1"), func(c *Plan) { c.Plan.Stages[1].Owners[0] = 1 }), "plan: invalid: plan: stage 0 of the language tower names worker 1 of 1"},
+		{with(plan("a", 1, "t1"), func(c *Plan) { c.Plan.Stages[0].Workers[0] = -1 }), "plan: invalid: plan: stage 0 of the vision tower names worker -1 of 1"},
+		{with(plan("a", 1, "t1"), func(c *Plan) { c.Sessions = nil }), "plan: invalid: plan: 1 workers, 1 devices, 0 sessions"},
+		{with(plan("a", 1, "t1"), func(c *Plan) { c.Plan.Microbatches = maxBatches + 1 }), "plan: invalid: plan: 1 workers, 2 stages, 1048577 microbatches, 1 lines of explanation"},
+		{with(plan("a", 1, "t1"), func(c *Plan) { c.Kind = "" }), "plan: invalid: kind: found 0 bytes, want 1 to 128"},
+		{unplan("a", 1, -1), "unplan: invalid: step: found -1, want 0 to 2147483647"},
+		{started("", 1), `started: invalid: job: found "", ` + id},
+		{report("a", "t1", -1, 1, api.Failed), "report: invalid: report.worker: found -1, want 0 to 4096"},
+		{report("a", "t1", 0, 1, api.Running), `report: invalid: report.state: found "running", want one of succeeded, failed, cancelled`},
+		{with(report("a", "t1", 0, 1, api.Failed), func(c *Report) { c.Report.Broken = make([]int, maxWorkers+1) }), "report: invalid: workers of report.broken: found 4097, want 0 to 4096"},
+		{finish("a", 1, api.Running), `finish: invalid: state: found "running", want one of succeeded, failed, cancelled`},
+		{with(finish("a", 1, api.Failed), func(c *Finish) { c.ExitCode = -1 }), "finish: invalid: exit_code: found -1, want 0 to 255"},
+		{cancel("a b"), `cancel: invalid: job: found "a b", ` + id},
+		{resume(""), `resume: invalid: job: found "", ` + id},
+		{with(publish("a", 1, 1), func(c *Publish) { c.Published.SHA256 = "" }), "publish: invalid: published.sha256: found 0 bytes, want 1 to 128"},
+		{with(publish("a", 1, 1), func(c *Publish) { c.Published.Nodes = []string{"?"} }), `publish: invalid: published.nodes: found "?", ` + id},
+		{with(publish("a", 1, 1), func(c *Publish) { c.Keep = -1 }), "publish: invalid: keep: found -1, want 0 to 1048576"},
+		{node("-t"), `register: invalid: info.name: found "-t", ` + id},
+		{with(node("t1"), func(c *Register) { c.Info.Session = "" }), "register: invalid: info.session: found 0 bytes, want 1 to 128"},
+		{with(node("t1"), func(c *Register) { c.Info.Devices[0].Name = "" }), "register: invalid: info.devices.name: found 0 bytes, want 1 to 128"},
+		{with(node("t1"), func(c *Register) { c.Info.Tensors[0] = strings.Repeat("x", maxText+1) }), "register: invalid: info.tensors: a URL of 8193 bytes, want at most 8192"},
+		{setNode("t1", api.NodeDraining), `node: invalid: state: found "draining", want one of ready, lost, left`},
+		{drain("", true), `drain: invalid: name: found "", ` + id},
+		{member(""), `member: invalid: member.id: found "", ` + id},
+		{&RemoveMember{"c 1", ""}, `remove-member: invalid: id: found "c 1", ` + id},
 	} {
 		m := newMachine(t)
 		m.do(running()...)
@@ -296,18 +296,18 @@ func TestDecodeRefuses(t *testing.T) {
 		is   error
 		want string
 	}{
-		{``, ErrInvalid, "command: invalid command: unexpected end of JSON input"},
-		{`[]`, ErrInvalid, "command: invalid command: json: cannot unmarshal array into Go value of type struct { V int \"json:\\\"v\\\"\"; Type string \"json:\\\"type\\\"\" }"},
+		{``, ErrInvalid, "command: invalid: unexpected end of JSON input"},
+		{`[]`, ErrInvalid, "command: invalid: json: cannot unmarshal array into Go value of type struct { V int \"json:\\\"v\\\"\"; Type string \"json:\\\"type\\\"\" }"},
 		{`{"v":2,"type":"merge","at":3,"body":{"a":[]}}`, ErrVersion, `command "merge" has version 2, this coordinator understands up to 1: upgrade it: newer version`},
-		{`{"v":0,"type":"drain"}`, ErrInvalid, `command "drain" has version 0, want 1 to 1: invalid command`},
-		{`{"type":"drain"}`, ErrInvalid, `command "drain" has version 0, want 1 to 1: invalid command`},
-		{`{"v":-1,"type":"drain"}`, ErrInvalid, `command "drain" has version -1, want 1 to 1: invalid command`},
-		{`{"v":1,"type":"merge"}`, ErrInvalid, `command of unknown type "merge": invalid command`},
-		{`{"v":1,"type":"drain","at":"2026-03-01T12:00:00Z","body":{"name":"t1"},"by":"c1"}`, ErrInvalid, `command drain: invalid command: json: unknown field "by"`},
-		{`{"v":1,"type":"drain","at":"2026-03-01T12:00:00Z","body":{"name":"t1","force":true}}`, ErrInvalid, `command drain: invalid command: json: unknown field "force"`},
-		{`{"v":1,"type":"drain","at":"yesterday","body":{"name":"t1"}}`, ErrInvalid, `command drain: invalid command: parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"`},
-		{`{"v":1,"type":"drain","at":"0000-01-01T00:00:00Z","body":{"name":"t1"}}`, ErrInvalid, `command drain: invalid command: at: found the year 0`},
-		{`{"v":1,"type":"drain","at":"9999-12-31T23:59:59-05:00","body":{"name":"t1"}}`, ErrInvalid, `command drain: invalid command: at: found the year 10000`},
+		{`{"v":0,"type":"drain"}`, ErrInvalid, `command "drain" has version 0, want 1 to 1: invalid`},
+		{`{"type":"drain"}`, ErrInvalid, `command "drain" has version 0, want 1 to 1: invalid`},
+		{`{"v":-1,"type":"drain"}`, ErrInvalid, `command "drain" has version -1, want 1 to 1: invalid`},
+		{`{"v":1,"type":"merge"}`, ErrInvalid, `command of unknown type "merge": invalid`},
+		{`{"v":1,"type":"drain","at":"2026-03-01T12:00:00Z","body":{"name":"t1"},"by":"c1"}`, ErrInvalid, `command drain: invalid: json: unknown field "by"`},
+		{`{"v":1,"type":"drain","at":"2026-03-01T12:00:00Z","body":{"name":"t1","force":true}}`, ErrInvalid, `command drain: invalid: json: unknown field "force"`},
+		{`{"v":1,"type":"drain","at":"yesterday","body":{"name":"t1"}}`, ErrInvalid, `command drain: invalid: parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"`},
+		{`{"v":1,"type":"drain","at":"0000-01-01T00:00:00Z","body":{"name":"t1"}}`, ErrInvalid, `command drain: invalid: at: found the year 0`},
+		{`{"v":1,"type":"drain","at":"9999-12-31T23:59:59-05:00","body":{"name":"t1"}}`, ErrInvalid, `command drain: invalid: at: found the year 10000`},
 	} {
 		if _, err := Decode([]byte(c.raw)); err == nil || err.Error() != c.want || !errors.Is(err, c.is) {
 			t.Errorf("%s: found  %v\nwanted %s", c.raw, err, c.want)
@@ -319,10 +319,10 @@ func TestDecodeRefuses(t *testing.T) {
 			t.Errorf("%s applied: %v", c.raw, r.Err)
 		}
 	}
-	if _, err := Decode(make([]byte, MaxCommand+1)); err == nil || err.Error() != "command has 16777217 bytes, want at most 16777216: invalid command" {
+	if _, err := Decode(make([]byte, MaxCommand+1)); err == nil || err.Error() != "command has 16777217 bytes, want at most 16777216: invalid" {
 		t.Errorf("a huge command: %v", err)
 	}
-	if _, err := Encode(Command{}); err == nil || err.Error() != "command without a body: invalid command" {
+	if _, err := Encode(Command{}); err == nil || err.Error() != "command without a body: invalid" {
 		t.Errorf("no body: %v", err)
 	}
 	huge := with(inspected("a"), func(c *Inspected) { c.Inspection.Wire = strings.Repeat("x", MaxCommand) })

@@ -14,8 +14,9 @@ var (
 	// ErrStalled is returned for one more generation of a job that has had too many
 	// without progress.
 	ErrStalled = errors.New("too many generations without progress")
-	// ErrInvalid is returned for a command that no state would take.
-	ErrInvalid = errors.New("invalid command")
+	// ErrInvalid is returned for a command that no state would take, and for a
+	// snapshot that is none of a state.
+	ErrInvalid = errors.New("invalid")
 	// ErrFull is returned when there are too many of what a command adds.
 	ErrFull = errors.New("limit reached")
 	// ErrVersion is returned for a command or a snapshot of a newer version.

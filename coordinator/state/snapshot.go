@@ -78,11 +78,20 @@ func (f *file) state() (*State, error) {
 		s.nodes[n.Info.Name] = n
 	}
 	for _, m := range f.Members {
+		if _, known := s.members[m.ID]; known {
+			return nil, errors.New("a coordinator is there twice")
+		}
 		s.members[m.ID] = m
 	}
 	for _, j := range f.Jobs {
 		if j == nil || s.jobs[j.ID] != nil {
 			return nil, errors.New("a job is missing or there twice")
+		}
+		if err := oneOf("state", j.State, api.Pending, api.Starting, api.Running, api.Cancelling, api.Succeeded, api.Failed, api.Cancelled); err != nil {
+			return nil, fmt.Errorf("job %s: %w", j.ID, err)
+		}
+		if other := s.Submitted(j.Request.Token); other != nil {
+			return nil, fmt.Errorf("the jobs %s and %s have the token %q", other.ID, j.ID, j.Request.Token)
 		}
 		if j.Active() {
 			if err := whole(j.Plan); err != nil {
