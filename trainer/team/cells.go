@@ -105,7 +105,11 @@ func (t *Team) Share(ctx context.Context, number, cell, first int, said []byte) 
 	if from != t.worker {
 		ctx, cancel := t.bound(ctx)
 		defer cancel()
-		return t.config.Group.Recv(ctx, from, tag)
+		raw, err := t.config.Group.Recv(ctx, from, tag)
+		if err != nil {
+			return nil, fmt.Errorf("what the last stage says of cell %d: %w", cell, err)
+		}
+		return raw, nil
 	}
 	told := map[int]bool{t.worker: true}
 	for i := first; i < last; i++ {
@@ -118,7 +122,7 @@ func (t *Team) Share(ctx context.Context, number, cell, first int, said []byte) 
 		err := t.config.Group.Send(ctx, w, tag, said)
 		cancel()
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("what the last stage says of cell %d: %w", cell, err)
 		}
 	}
 	return said, nil

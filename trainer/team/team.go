@@ -241,7 +241,10 @@ func (t *Team) Leave(ctx context.Context) error {
 	}
 	ctx, cancel := t.bound(ctx)
 	defer cancel()
-	return t.config.Group.Barrier(ctx)
+	if err := t.config.Group.Barrier(ctx); err != nil {
+		return fmt.Errorf("leave the team: %w", err)
+	}
+	return nil
 }
 
 // ErrKinds is returned where workers of a strict job compute differently.
