@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -92,6 +93,30 @@ func towards(coordinator string) (string, error) {
 type node struct {
 	device  string
 	threads int
+
+	mu     sync.Mutex
+	job    string // whose memory this is
+	memory *job.Memory
+}
+
+// remembers returns what this node keeps of a job between its generations; it keeps
+// one job.
+func (n *node) remembers(id string) *job.Memory {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.memory == nil || n.job != id {
+		n.job, n.memory = id, &job.Memory{}
+	}
+	return n.memory
+}
+
+// forget drops what is kept of a job that is done.
+func (n *node) forget(id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.job == id {
+		n.job, n.memory = "", nil
+	}
 }
 
 // devices opens the device once, to say what it is and how fast.
@@ -177,7 +202,10 @@ func (n *node) work(ctx context.Context, p agent.Part) (api.Result, error) {
 	if err != nil {
 		return api.Result{}, errors.Join(err, d.Close())
 	}
-	r, err := job.Work(ctx, j, job.Options{Dir: p.Dir, Device: d, Lanes: lanes, Emit: p.Emit, Log: p.Log, Now: time.Now, Team: t, Generation: p.Generation,
+	r, err := job.Work(ctx, j, job.Options{Dir: p.Dir, Device: d, Lanes: lanes, Emit: p.Emit, Log: p.Log, Now: time.Now, Team: t, Generation: p.Generation, Memory: n.remembers(p.Job),
 		Progress: func(x job.Progress) { p.Progress(x.Phase, x.Step, x.Microbatches) }})
+	if err == nil {
+		n.forget(p.Job)
+	}
 	return r, errors.Join(err, d.Close())
 }

@@ -100,7 +100,7 @@ func (r *run) reopen(ctx context.Context, s ExportSpec) (int, error) {
 		return 0, err
 	}
 	at := c.Manifest.Step
-	if err := r.load(ctx, c); err != nil {
+	if err := r.load(ctx, c, at); err != nil {
 		return 0, err
 	}
 	return at, r.roundTrained(ctx)

@@ -151,6 +151,8 @@ type state struct {
 	BestScore float64 `json:"best_score"`
 	Since     int     `json:"since"` // validations since the best
 	Microdone int     `json:"microbatches"`
+	// Lost counts steps that were made and had to be made again.
+	Lost int `json:"steps_lost"`
 	// Config is the hash of the job that the run began with.
 	Config string `json:"job_config_sha256"`
 }

@@ -59,18 +59,34 @@ func (r *run) agree(ctx context.Context, own error) error {
 	return nil
 }
 
-// opening is where the chief finds the run to be.
+// opening is where a worker finds the run to be.
 type opening struct {
 	State  state
 	Result *api.Result // of a run that has succeeded
+	Steps  []api.Step  // for the picture, where the chief does not know them
 }
 
-// meet tells all workers how far the chief's folder is. The run may be over: a
-// generation may begin after the result was written and before it was told.
+// meet brings all workers to where the run is: the chief's folder says it, or the
+// memory of a worker of an earlier generation, where the chief is new. The run may be
+// over: a generation may begin after the result was written and before it was told.
 func (r *run) meet(ctx context.Context) (err error) {
 	if r.Team == nil {
 		r.restoreCount()
 		return nil
+	}
+	all, err := r.team.Gather(ctx, "who knows the run", encoded(r.resumed))
+	if err != nil {
+		return err
+	}
+	knows := 0
+	for w := len(all) - 1; w >= 0; w-- {
+		var known bool
+		if err := decoded(all[w], &known); err != nil {
+			return err
+		}
+		if known {
+			knows = w
+		}
 	}
 	said := opening{State: *r.state}
 	if r.team.Chief() && r.resumed && r.state.State == api.Succeeded {
@@ -78,7 +94,10 @@ func (r *run) meet(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	raw, err := r.team.Tell(ctx, "state of the run", encoded(said))
+	if knows > 0 {
+		said.Steps = r.Memory.past()
+	}
+	raw, err := r.team.Tell(ctx, "state of the run", knows, encoded(said))
 	if err != nil {
 		return err
 	}
@@ -89,7 +108,7 @@ func (r *run) meet(ctx context.Context) (err error) {
 	if said.State.Scores == nil {
 		said.State.Scores = map[string]*api.Score{}
 	}
-	r.state = &said.State
+	r.state, r.steps = &said.State, said.Steps
 	if said.Result != nil {
 		r.result, r.over = *said.Result, true
 	}

@@ -14,6 +14,7 @@ import (
 	"ressa/trainer/data"
 	"ressa/trainer/model"
 	"ressa/trainer/prune"
+	"ressa/trainer/team"
 )
 
 // calibrationBatch is the number of samples that calibration runs at once: part
@@ -53,50 +54,47 @@ func (r *run) prune(ctx context.Context) error {
 	return nil
 }
 
-// storedMasks takes the masks of an earlier process where the chief has them, and
-// reports whether it does.
+// storedMasks takes the masks of an earlier process or generation from whoever has
+// them, the chief's folder first, and reports whether all of them were found.
 func (r *run) storedMasks(ctx context.Context) (bool, error) {
-	var all prune.Masks
-	var found []byte
+	known := r.Memory.maskEntries()
 	if r.team.Chief() {
 		masks, err := prune.Load(r.masksPath(), hf.Canonical)
 		switch {
 		case err == nil:
-			all, found = masks, []byte{1}
+			known = masks
 		case !errors.Is(err, os.ErrNotExist):
 			return false, err
 		}
 	}
-	found, err := r.team.Tell(ctx, "whether there are masks", found)
-	if err != nil || len(found) == 0 {
-		return false, err
+	have := team.Bytes{}
+	for _, e := range known {
+		have[e.Name] = encoded(e)
 	}
-	var names []string
+	var need []string
 	for _, t := range r.subject.towers() {
+		if _, pruned := r.patterns[t.role]; !pruned {
+			continue
+		}
 		for _, n := range t.Linears() {
-			names = append(names, n.Weight.Name)
-		}
-	}
-	raw, err := r.team.Ask(ctx, "masks", encoded(names), func(_ int, question []byte) ([]byte, error) {
-		var names []string
-		if err := decoded(question, &names); err != nil {
-			return nil, err
-		}
-		var own prune.Masks
-		for _, n := range names {
-			if m, ok := all.Of(n); ok {
-				own = append(own, prune.Entry{Name: n, Mask: m})
+			if t.Prunable(n) {
+				need = append(need, n.Weight.Name)
 			}
 		}
-		return encoded(own), nil
-	})
-	if err != nil {
+	}
+	got, missing, err := r.team.Trade(ctx, "masks", have, need)
+	if err != nil || len(missing) > 0 {
 		return false, err
 	}
-	if r.masks = all; !r.team.Chief() {
-		err = decoded(raw, &r.masks)
+	r.masks = prune.Masks{}
+	for _, name := range need {
+		var e prune.Entry
+		if err := decoded(got[name], &e); err != nil {
+			return false, err
+		}
+		r.masks = append(r.masks, e)
 	}
-	return true, err
+	return true, nil
 }
 
 // collectMasks brings the masks of all stages to the chief, which stores those
@@ -113,8 +111,11 @@ func (r *run) collectMasks(ctx context.Context) error {
 		r.allMasks = append(r.allMasks, t)
 		return nil
 	})
-	if err != nil || !r.team.Chief() || !r.newMasks {
+	if err != nil || !r.team.Chief() || r.job.Prune.Masks != "" {
 		return err
+	}
+	if _, err := os.Stat(r.masksPath()); err == nil {
+		return nil
 	}
 	var all prune.Masks
 	for _, t := range r.allMasks {
@@ -134,7 +135,7 @@ func (r *run) computeMasks(ctx context.Context) error {
 		return err
 	}
 	r.enter("prune", fmt.Sprintf("%s %s", r.job.Prune.Method, r.job.Prune.Pattern))
-	r.masks, r.newMasks = masks, true
+	r.masks = masks
 	return nil
 }
 

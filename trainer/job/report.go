@@ -75,7 +75,7 @@ func (r *run) finish(ctx context.Context, err error) (api.Result, error) {
 	res := &r.result
 	res.Event, res.Job, res.State = "result", r.job.Name, api.Succeeded
 	res.Pattern, res.Method, res.Seed = r.job.Prune.Pattern, r.job.Adapter.Method, r.job.Seed
-	res.Steps, res.Generations, res.NumericKind = r.state.Step, r.Generation, r.Device.Kind()
+	res.Steps, res.StepsLost, res.Generations, res.NumericKind = r.state.Step, r.state.Lost, r.Generation, r.Device.Kind()
 	res.Seconds = r.state.Seconds + r.Now().Sub(r.started).Seconds()
 	res.Dense, res.Pruned, res.Repaired, res.Blind = r.state.Scores["dense"], r.state.Scores["pruned"], r.state.Scores["repaired"], r.state.Scores["blind"]
 	res.Sparsity = sparsity(r.allMasks)

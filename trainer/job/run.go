@@ -34,6 +34,8 @@ type Options struct {
 	Team *team.Team
 	// Generation is that of the team's plan.
 	Generation int
+	// Memory, where it is set, is what the worker keeps of the job between generations.
+	Memory *Memory
 	// Progress, where it is set, is told whenever this worker has got further. Calls
 	// do not overlap.
 	Progress func(Progress)
@@ -77,7 +79,8 @@ func Work(ctx context.Context, j api.Job, o Options) (api.Result, error) {
 	defer f.release()
 	if !o.Team.Chief() {
 		o.Emit = func(api.Event) {}
-		return start(ctx, j, o, f, newState(j), false)
+		s, known := o.Memory.recall(j)
+		return start(ctx, j, o, f, s, known)
 	}
 	s, err := readState(o.Dir)
 	_, none := f.readJob()
@@ -87,7 +90,8 @@ func Work(ctx context.Context, j api.Job, o Options) (api.Result, error) {
 		if err := f.discard(); err != nil {
 			return api.Result{}, err
 		}
-		return start(ctx, j, o, f, newState(j), false)
+		s, known := o.Memory.recall(j)
+		return start(ctx, j, o, f, s, known)
 	case errors.Is(err, os.ErrNotExist):
 		s = newState(j)
 	case err != nil:
@@ -141,13 +145,15 @@ type run struct {
 	patterns                map[string]sparse.Pattern
 	masks                   prune.Masks  // of the stages that are held
 	allMasks                []towerMasks // by stage; on the chief
-	newMasks                bool         // masks were computed by this process
 	applied                 *prune.Applied
 	attachments             []*adapter.Attachment // by stage; nil where it is not held
 	engine                  *step.Engine
 	identity                checkpoint.Identity
-	done                    []int // microbatches, by stage
-	taken                   int   // step whose checkpoint training ended with
+	done                    []int   // microbatches, by stage
+	taken                   int     // step whose checkpoint training ended with
+	trainable               bool    // the engine holds a state that training came to
+	ended                   []point // what training came to, where memory keeps it
+	before, after           mark    // of the last step: before what comes between steps, and after it
 	steps                   []api.Step
 	result                  api.Result
 	prepared                bool // input was checked: errors from here on are failures of the run
@@ -161,6 +167,9 @@ func start(ctx context.Context, j api.Job, o Options, f *folder, s *state, resum
 	r := &run{Options: o, job: j, folder: f, state: s, started: o.Now(), resumed: resumed}
 	defer r.close()
 	err := r.phases(ctx)
+	if err != nil {
+		r.remember(context.WithoutCancel(ctx))
+	}
 	return r.finish(ctx, err)
 }
 

@@ -214,6 +214,90 @@ func TestTheNextGenerationGoesOn(t *testing.T) {
 	}
 }
 
+// A node that is lost takes nothing with it that the others do not hold: the next
+// generation goes on from their memories, without a checkpoint, whoever was the chief
+// and wherever the job was.
+func TestMemoriesOutliveANode(t *testing.T) {
+	b := newBench(t)
+	b.job.Train.Steps, b.job.Train.CheckpointEvery = 6, 0
+	b.job.Train.Microbatches, b.job.Train.Batch = 3, 6
+	b.job.Data.Test = api.Source{Format: "fashiongrid", Split: "test", Limit: 40}
+	b.job.Evaluate.MaxNewTokens, b.job.Evaluate.Batch = 1, 20
+	profile, err := job.Profile(context.Background(), b.job)
+	b.check(err)
+	v, l := len(profile.Towers[0].Blocks), len(profile.Towers[1].Blocks)
+	url := hub(t)
+	plan := func(names []string, vision, language []int, workers [][]int) shard.Plan {
+		p := stages(3, len(names), vision, language, workers)
+		p.Nodes = names
+		return p
+	}
+	first := plan([]string{"a", "b", "c"}, []int{v}, []int{1, l}, [][]int{{0, 1}, {1, 2}, {0, 2}})
+	type at struct {
+		phase string
+		step  int
+	}
+	for name, c := range map[string]struct {
+		at       at
+		lost     string // node
+		next     shard.Plan
+		validate int
+		most     int // steps that may be lost
+	}{
+		"the chief":            {at{"train", 3}, "a", plan([]string{"b", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 0, 1},
+		"another":              {at{"train", 4}, "c", plan([]string{"a", "b"}, []int{1, v}, []int{l}, [][]int{{1}, {0}, {0, 1}}), 0, 1},
+		"for a spare":          {at{"train", 2}, "b", plan([]string{"d", "a", "c"}, []int{v}, []int{l}, [][]int{{0, 1}, {0, 2}}), 0, 1},
+		"with validation":      {at{"train", 5}, "c", plan([]string{"a", "b"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 2, 1},
+		"chief and best":       {at{"train", 5}, "a", plan([]string{"b", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 2, 5},
+		"before training":      {at{"evaluate", 0}, "a", plan([]string{"b", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 0, 0},
+		"after training":       {at{"evaluate", 6}, "a", plan([]string{"b", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 0, 0},
+		"to one":               {at{"train", 3}, "a", plan([]string{"c"}, []int{v}, []int{l}, [][]int{{0}, {0}}), 0, 6},
+		"the chief, exporting": {at{"export", 6}, "a", plan([]string{"b", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 0, 6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &bench{T: t, dir: t.TempDir(), model: b.model, device: b.device, job: b.job}
+			b.job.Train.ValidateEvery = c.validate
+			want, err := job.Run(context.Background(), b.job, b.options(filepath.Join(b.dir, "whole")))
+			b.check(err)
+			memories := map[string]*job.Memory{}
+			for _, n := range []string{"a", "b", "c", "d"} {
+				memories[n] = &job.Memory{}
+			}
+			if _, err := b.work(url, first, 1, func(w int, o *job.Options, stop func()) {
+				o.Memory = memories[first.Nodes[w]]
+				o.Progress = func(p job.Progress) {
+					if first.Nodes[w] == c.lost && p.Phase == c.at.phase && p.Step == c.at.step {
+						stop()
+					}
+				}
+			}); err == nil {
+				t.Fatal("the team went on without a worker")
+			}
+			memories[c.lost] = &job.Memory{}
+			b.check(os.RemoveAll(filepath.Join(b.dir, "nodes", c.lost)))
+			var steps []int
+			results, err := b.work(url, c.next, 2, func(w int, o *job.Options, _ func()) {
+				o.Memory = memories[c.next.Nodes[w]]
+				if w == 0 {
+					o.Emit = func(e api.Event) {
+						if e.Step != nil {
+							steps = append(steps, e.Step.Step)
+						}
+					}
+				}
+			})
+			b.check(err)
+			got := results[0]
+			if got.AdapterSHA256 != want.AdapterSHA256 || got.AdapterSHA256 == "" || !reflect.DeepEqual(got.Scores(), want.Scores()) {
+				t.Errorf("adapter %s, want %s; scores %+v, want %+v", got.AdapterSHA256, want.AdapterSHA256, got.Scores(), want.Scores())
+			}
+			if got.StepsLost > c.most || len(steps) > 6-c.at.step+c.most {
+				t.Errorf("%d steps lost, steps %v made again after step %d, want at most %d", got.StepsLost, steps, c.at.step, c.most)
+			}
+		})
+	}
+}
+
 // What one worker cannot open ends the job on all of them, as invalid input.
 func TestTeamRefuses(t *testing.T) {
 	b := newBench(t)

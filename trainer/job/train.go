@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"ressa/coordinator/api"
@@ -93,7 +94,7 @@ func (r *run) attach(ctx context.Context) error {
 		Graph: graph, Layouts: layouts, Objective: o,
 		Optimiser: optim.Config{Beta1: train.Beta1, Beta2: train.Beta2, Eps: train.Eps, WeightDecay: train.WeightDecay, ClipNorm: train.ClipNorm},
 		Schedule:  optim.Schedule{Kind: train.Schedule, Base: train.LR, Warmup: train.Warmup, Floor: train.Floor, Steps: train.Steps},
-		Wire:      dtype(train.Wire), Lanes: r.lanes(), Peers: peers, Order: r.team.Plan().Order(),
+		Wire:      dtype(train.Wire), Lanes: r.lanes(), Peers: peers, Order: r.team.Plan().Order(), Keep: r.remembers(),
 	})
 	if err != nil {
 		return err
@@ -190,14 +191,18 @@ func (r *run) trainSteps(ctx context.Context) error {
 	if first > 0 {
 		message += fmt.Sprintf(", resumed after step %d", first)
 	}
-	r.state.Step = first
-	if r.team.Chief() {
-		r.steps = pastSteps(r.folder.path(eventsFile), first)
-	}
+	r.steps = r.pastSteps(first)
 	r.enter("train", message)
 	looks := r.team.Plan().Stages[0].Owners
 	f := &feed{set: r.train, encoder: r.subject.Encoder, blank: r.subject.Encoder.WithoutPixels(),
 		looks: func(m int) bool { return looks[m] == r.team.Worker() }, pad: r.subject.Pad, seed: r.job.Seed, batch: r.job.Train.Batch, micro: r.job.Train.Microbatches}
+	if !r.after.Between { // the step was made, and the generation broke off before this
+		if stopEarly, err := r.betweenSteps(ctx); err != nil {
+			return err
+		} else if stopEarly {
+			return r.takeBest(ctx)
+		}
+	}
 	last := r.job.Train.Steps
 	if r.exhausted() {
 		last = first // an earlier process stopped training here
@@ -235,6 +240,7 @@ func (r *run) trainSteps(ctx context.Context) error {
 
 func (r *run) record(x step.Result, took time.Duration) {
 	r.state.Step = x.Step + 1
+	r.before = r.here(false)
 	r.count()
 	s := api.Step{Step: x.Step + 1, Steps: r.job.Train.Steps, Loss: x.Loss, CE: x.CE, KL: x.KL, GradNorm: x.GradNorm, LR: x.LR,
 		Tokens: x.Tokens, PeakMemory: x.PeakMemory, Seconds: took.Seconds()}
@@ -270,6 +276,7 @@ func (r *run) betweenSteps(ctx context.Context) (stop bool, err error) {
 			return false, err
 		}
 	}
+	r.after = r.here(true)
 	return stop, nil
 }
 
@@ -282,6 +289,9 @@ func (r *run) exhausted() bool {
 // takeBest goes back to the checkpoint with the best validation score, where
 // there is one and it is not the last.
 func (r *run) takeBest(ctx context.Context) error {
+	if err := r.keepLast(ctx); err != nil {
+		return err
+	}
 	r.taken = r.state.Step
 	if r.job.Train.ValidateEvery == 0 || r.state.Best == 0 || r.state.Best == r.state.Step {
 		return nil
@@ -297,49 +307,159 @@ func (r *run) takeBest(ctx context.Context) error {
 		}
 		r.taken = c.Manifest.Step
 	}
-	if err := r.load(ctx, c); err != nil {
+	if err := r.load(ctx, c, r.state.Best); err != nil {
 		return err
 	}
 	r.emit(api.Event{Event: "note", Message: fmt.Sprintf("took the best checkpoint, of step %d", r.taken)})
 	return nil
 }
 
-// restored is what the chief found in its store.
-type restored struct {
-	Step        int // 0: nothing
-	Best, Since int
-	BestScore   float64
+// keepLast makes sure that memory and the chief's disk hold what training came to:
+// what follows changes it.
+func (r *run) keepLast(ctx context.Context) error {
+	if !r.remembers() {
+		return nil
+	}
+	var err error
+	if r.ended, err = r.points(ctx); err != nil {
+		return err
+	}
+	there := false
+	if r.team.Chief() {
+		list, err := r.store().List()
+		if err != nil {
+			return err
+		}
+		there = slices.ContainsFunc(list, func(l checkpoint.Listed) bool { return l.Err == nil && l.Manifest.Step == r.state.Step })
+	}
+	raw, err := r.team.Tell(ctx, "whether the last checkpoint is there", 0, encoded(there))
+	if err == nil {
+		err = decoded(raw, &there)
+	}
+	if err != nil || there {
+		return err
+	}
+	metrics := map[string]float64{}
+	if r.state.Best == r.state.Step {
+		metrics[scoreMetric] = r.state.BestScore
+	}
+	return r.checkpoint(ctx, metrics)
 }
 
-// restore loads the newest checkpoint that the chief has and returns how many
-// steps it holds.
-func (r *run) restore(ctx context.Context) (int, error) {
+// restore goes back to the newest state that there is, in the workers' memories or
+// on the chief's disk, and returns how many steps it holds.
+func (r *run) restore(ctx context.Context) (first int, err error) {
 	var c *checkpoint.Checkpoint
-	var found restored
+	var stored []int
+	disk := 0
 	if r.team.Chief() {
-		var skipped []checkpoint.Skipped
-		var err error
-		c, skipped, err = r.store().Latest(ctx, r.identity)
-		r.report(skipped)
-		if err != nil && !errors.Is(err, checkpoint.ErrNone) {
-			return 0, api.Invalid(err)
+		if c, stored, err = r.newestCheckpoint(ctx); err != nil {
+			return 0, err
 		}
-		if err == nil {
-			if err := r.recallBest(ctx, c.Manifest.Step); err != nil {
-				return 0, errors.Join(err, c.Close())
-			}
-			found = restored{c.Manifest.Step, r.state.Best, r.state.Since, r.state.BestScore}
+		if c != nil {
+			disk = c.Manifest.Step
 		}
 	}
-	raw, err := r.team.Tell(ctx, "newest checkpoint", encoded(found))
+	m, disk, err := r.compare(ctx, disk, stored)
+	if c != nil && (err != nil || m.Steps > disk) {
+		err = errors.Join(err, c.Close())
+	}
 	if err != nil {
 		return 0, err
 	}
-	if err := decoded(raw, &found); err != nil || found.Step == 0 {
+	if m.Steps > disk {
+		err = r.restoreMemory(ctx, m)
+	} else {
+		m, err = r.restoreDisk(ctx, c, disk)
+	}
+	if err != nil {
 		return 0, err
 	}
-	r.state.Best, r.state.Since, r.state.BestScore = found.Best, found.Since, found.BestScore
-	return found.Step, r.load(ctx, c)
+	r.state.Step, r.state.Best, r.state.Since, r.state.BestScore = m.Steps, m.Best, m.Since, m.BestScore
+	r.before, r.after = m, m
+	return m.Steps, nil
+}
+
+// newestCheckpoint opens the newest checkpoint of the store, nil where there is none,
+// and lists the steps of all.
+func (r *run) newestCheckpoint(ctx context.Context) (c *checkpoint.Checkpoint, stored []int, err error) {
+	c, skipped, err := r.store().Latest(ctx, r.identity)
+	r.report(skipped)
+	if errors.Is(err, checkpoint.ErrNone) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, api.Invalid(err)
+	}
+	list, err := r.store().List()
+	for _, l := range list {
+		if l.Err == nil {
+			stored = append(stored, l.Manifest.Step)
+		}
+	}
+	if err != nil {
+		err = errors.Join(err, c.Close())
+	}
+	return c, stored, err
+}
+
+// compare finds what all workers together can go on from: the newest point of their
+// memories and the newest checkpoint.
+func (r *run) compare(ctx context.Context, disk int, stored []int) (m mark, onDisk int, err error) {
+	raw, err := r.team.Gather(ctx, "what training can go on from", encoded(r.says(disk, stored)))
+	if err != nil {
+		return m, 0, err
+	}
+	all := make([]memories, len(raw))
+	seen := 0
+	for w := range raw {
+		if err := decoded(raw[w], &all[w]); err != nil {
+			return m, 0, err
+		}
+		seen = max(seen, all[w].Seen)
+	}
+	m, onDisk = newest(all), all[0].Disk
+	if lost := seen - max(m.Steps, onDisk); lost > 0 {
+		r.state.Lost += lost
+	}
+	return m, onDisk, nil
+}
+
+// restoreMemory takes a point that the memories hold.
+func (r *run) restoreMemory(ctx context.Context, m mark) error {
+	missing, err := r.take(ctx, r.Memory.at(m.Steps), m.Steps)
+	if err == nil && len(missing) > 0 {
+		err = fmt.Errorf("state after step %d: %s was held and is not", m.Steps, missing[0])
+	}
+	return err
+}
+
+// restoreDisk takes the chief's checkpoint of so many steps; of none, what the
+// engines were opened with.
+func (r *run) restoreDisk(ctx context.Context, c *checkpoint.Checkpoint, steps int) (m mark, err error) {
+	if steps == 0 {
+		r.engine.Loaded(0)
+		r.trainable = true
+		return mark{Between: true}, nil
+	}
+	if r.team.Chief() {
+		if err := r.recallBest(ctx, steps); err != nil {
+			return m, errors.Join(err, c.Close())
+		}
+		r.state.Step = steps
+		m = r.here(true)
+	}
+	raw, err := r.team.Tell(ctx, "newest checkpoint", 0, encoded(m))
+	if err == nil {
+		err = decoded(raw, &m)
+	}
+	if err != nil {
+		if c != nil {
+			err = errors.Join(err, c.Close())
+		}
+		return m, err
+	}
+	return m, r.load(ctx, c, m.Steps)
 }
 
 // recallBest finds the best validation up to a step in the store: what state.json
@@ -359,6 +479,27 @@ func (r *run) recallBest(ctx context.Context, s int) error {
 	r.state.Best, r.state.BestScore = best.Manifest.Step, best.Manifest.Metrics[scoreMetric]
 	r.state.Since = (s - r.state.Best) / r.job.Train.ValidateEvery
 	return best.Close()
+}
+
+// pastSteps returns what the steps up to last did, from the event log or from
+// memory, whichever knows more.
+func (r *run) pastSteps(last int) []api.Step {
+	var out []api.Step
+	if r.team.Chief() {
+		out = pastSteps(r.folder.path(eventsFile), last)
+	}
+	for _, known := range [][]api.Step{r.steps, r.Memory.past()} {
+		var upTo []api.Step
+		for _, s := range known {
+			if s.Step <= last {
+				upTo = append(upTo, s)
+			}
+		}
+		if len(upTo) > len(out) {
+			out = upTo
+		}
+	}
+	return out
 }
 
 // pastSteps reads from the event log what the steps up to last did, for the

@@ -13,7 +13,9 @@ import (
 	"ressa/trainer/checkpoint"
 	"ressa/trainer/checkpoint/safetensors"
 	"ressa/trainer/model"
+	"ressa/trainer/optim"
 	"ressa/trainer/step"
+	"ressa/trainer/team"
 )
 
 // kinds are the parts of a trained state in a checkpoint's tensor names.
@@ -31,10 +33,14 @@ type slotState struct {
 
 // stageState reads the trained state of a stage.
 func (r *run) stageState(ctx context.Context, stage int) ([]slotState, error) {
-	v := r.engine.Vector(stage)
+	return readSlots(ctx, r.probes[0].Stream, r.engine.Vector(stage))
+}
+
+// readSlots reads a trained state to the host, slot by slot.
+func readSlots(ctx context.Context, stream kernels.Stream, v *optim.Vector) ([]slotState, error) {
 	var out []slotState
 	for k, t := range []kernels.Tensor{v.Values, v.M, v.V} {
-		host, err := step.ReadVector(ctx, r.probes[0].Stream, t)
+		host, err := step.ReadVector(ctx, stream, t)
 		if err != nil {
 			return nil, err
 		}
@@ -79,19 +85,37 @@ func (r *run) checkpoint(ctx context.Context, metrics map[string]float64) error 
 	return nil
 }
 
-// load puts a checkpoint's state into the engines of all workers. The chief has it
-// and closes it; on the others it is nil.
-func (r *run) load(ctx context.Context, c *checkpoint.Checkpoint) (err error) {
-	if c != nil {
-		defer func() { err = errors.Join(err, c.Close()) }()
+// stock is a checkpoint as something to give; nil has nothing.
+type stock struct{ *checkpoint.Checkpoint }
+
+// Names implements [team.Stock].
+func (s stock) Names() []string {
+	if s.Checkpoint == nil {
+		return nil
 	}
-	stored := func(name string) ([]byte, error) {
-		t, err := c.Tensor(name)
-		if err == nil && t.DType != safetensors.F32 {
-			err = fmt.Errorf("checkpoint tensor %s is %v, want F32", name, t.DType)
-		}
-		return t.Data, err
+	return s.Checkpoint.Names()
+}
+
+// Size implements [team.Stock].
+func (s stock) Size(name string) int {
+	t, err := s.Tensor(name)
+	if err != nil {
+		return 0 // reading it will tell
 	}
+	return len(t.Data)
+}
+
+// Read implements [team.Stock].
+func (s stock) Read(name string) ([]byte, error) {
+	t, err := s.Tensor(name)
+	if err == nil && t.DType != safetensors.F32 {
+		err = fmt.Errorf("checkpoint tensor %s is %v, want F32", name, t.DType)
+	}
+	return t.Data, err
+}
+
+// needed names the parts of the trained state that this worker's stages consist of.
+func (r *run) needed() []string {
 	var names []string
 	for _, t := range r.subject.towers() {
 		for _, kind := range kinds() {
@@ -100,35 +124,38 @@ func (r *run) load(ctx context.Context, c *checkpoint.Checkpoint) (err error) {
 			}
 		}
 	}
-	answer, err := r.team.Ask(ctx, "trained state", encoded(names), func(_ int, question []byte) ([]byte, error) {
-		var asked []string
-		if err := decoded(question, &asked); err != nil {
+	return names
+}
+
+// load puts a checkpoint's state, of so many steps, into the engines of all workers.
+// Who has it passes and so closes it; on the others it is nil.
+func (r *run) load(ctx context.Context, c *checkpoint.Checkpoint, steps int) (err error) {
+	if c != nil {
+		defer func() { err = errors.Join(err, c.Close()) }()
+	}
+	missing, err := r.take(ctx, stock{c}, steps)
+	if err == nil && len(missing) > 0 {
+		err = fmt.Errorf("checkpoint of step %d: tensor %s is missing", steps, missing[0])
+	}
+	return err
+}
+
+// take puts the trained state of so many steps into the engines of all workers, from
+// what each of them has. missing is what nobody has: then nothing was changed.
+func (r *run) take(ctx context.Context, have team.Stock, steps int) (missing []string, err error) {
+	got, missing, err := r.team.Trade(ctx, "trained state", have, r.needed())
+	if err != nil || len(missing) > 0 {
+		return missing, err
+	}
+	r.trainable = false
+	for _, t := range r.subject.towers() {
+		if err := r.loadStage(ctx, t.stage, func(name string) ([]byte, error) { return got[name], nil }); err != nil {
 			return nil, err
 		}
-		data := map[string][]byte{}
-		for _, name := range asked {
-			if data[name], err = stored(name); err != nil {
-				return nil, err
-			}
-		}
-		return encoded(data), nil
-	})
-	if err != nil {
-		return err
 	}
-	if !r.team.Chief() {
-		data := map[string][]byte{}
-		if err := decoded(answer, &data); err != nil {
-			return err
-		}
-		stored = func(name string) ([]byte, error) { return data[name], nil }
-	}
-	for _, t := range r.subject.towers() {
-		if err := r.loadStage(ctx, t.stage, stored); err != nil {
-			return err
-		}
-	}
-	return nil
+	r.engine.Loaded(steps)
+	r.trainable = true
+	return nil, nil
 }
 
 func (r *run) loadStage(ctx context.Context, stage int, stored func(name string) ([]byte, error)) error {

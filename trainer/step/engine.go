@@ -31,6 +31,9 @@ type Config struct {
 	// Order is the order in which all workers take up the microbatches of a step, a
 	// permutation of their indices; nil is ascending. No bit depends on it.
 	Order []int
+	// Keep has the engine keep the state before the last step: peers may not have
+	// come as far.
+	Keep bool
 }
 
 // Engine holds the trained state of all towers of one process and computes
@@ -40,6 +43,9 @@ type Engine struct {
 	device  kernels.Device
 	walk    Walk
 	vectors []*optim.Vector // by node; nil where the node is not held
+	before  []*optim.Vector // the same, one step earlier; empty unless Config.Keep
+	applied int             // steps that vectors hold; < 0: they are not whole
+	kept    bool            // before holds applied - 1
 	lanes   []*lane
 	sums    kernels.Stream   // additions along the tree, one at a time
 	adding  sync.Mutex       // of what is enqueued to sums by several accumulators
@@ -92,6 +98,9 @@ func (e *Engine) open() error {
 				return errors.New("step: a node without a layout, and no peers to hold it")
 			}
 			e.vectors, e.grads = append(e.vectors, nil), append(e.grads, nil)
+			if e.config.Keep {
+				e.before = append(e.before, nil)
+			}
 			continue
 		}
 		v, err := optim.NewVector(e.device, layout)
@@ -99,6 +108,13 @@ func (e *Engine) open() error {
 			return err
 		}
 		e.vectors = append(e.vectors, v)
+		if e.config.Keep {
+			b, err := optim.NewVector(e.device, layout)
+			if err != nil {
+				return err
+			}
+			e.before = append(e.before, b)
+		}
 		var g *gradientStore
 		if layout.Len > 0 {
 			g = &gradientStore{device: e.device, length: layout.Len}
@@ -137,7 +153,7 @@ func (e *Engine) Close() error {
 	if e.sums != nil {
 		errs = append(errs, e.sums.Close())
 	}
-	for _, v := range e.vectors {
+	for _, v := range append(e.vectors, e.before...) {
 		if v != nil {
 			v.Free(e.device)
 		}
@@ -150,6 +166,22 @@ func (e *Engine) Close() error {
 
 // Vector returns the trained state of a node; nil where it is not held.
 func (e *Engine) Vector(node int) *optim.Vector { return e.vectors[node] }
+
+// Applied returns how many steps the trained state holds, and whether it is whole:
+// an update that the device did not finish leaves none.
+func (e *Engine) Applied() (steps int, ok bool) { return e.applied, e.applied >= 0 }
+
+// Loaded says that the trained state was set from outside to that of so many steps.
+func (e *Engine) Loaded(steps int) { e.applied, e.kept = steps, false }
+
+// Before returns a node's trained state as it was before the last step; nil where
+// it is not known or not held.
+func (e *Engine) Before(node int) *optim.Vector {
+	if !e.kept {
+		return nil
+	}
+	return e.before[node]
+}
 
 // Lanes returns the lanes of a node that is held, for work between steps such as
 // evaluation.
@@ -201,15 +233,37 @@ func (e *Engine) Step(ctx context.Context, s int, batches []*data.Batch) (Result
 	}
 	scale := e.config.Optimiser.ClipScale(r.GradNorm)
 	r.Clipped = scale < 1
-	for i, v := range e.vectors {
-		if v != nil && e.grads[i] != nil {
-			v.Update(e.sums, e.config.Optimiser, p.totals[i], r.LR, s, scale)
-		}
-	}
-	if err := e.sums.Synchronize(ctx); err != nil {
+	// All workers have voted: the update is made whoever gives up meanwhile.
+	if err := e.update(context.WithoutCancel(ctx), p, r.LR, s, scale); err != nil {
 		return r, fmt.Errorf("step %d: update: %w", s+1, err)
 	}
 	return r, nil
+}
+
+// update applies the totals of step s.
+func (e *Engine) update(ctx context.Context, p *pass, lr float64, s int, scale float32) error {
+	e.applied, e.kept = -1, false
+	for i, v := range e.vectors {
+		if v == nil {
+			continue
+		}
+		if e.config.Keep {
+			b := e.before[i]
+			for _, c := range [][2]kernels.Tensor{{b.Values, v.Values}, {b.M, v.M}, {b.V, v.V}} {
+				if c[1].Len() > 0 {
+					e.sums.Convert(c[0], c[1]) // of the same type: a copy
+				}
+			}
+		}
+		if e.grads[i] != nil {
+			v.Update(e.sums, e.config.Optimiser, p.totals[i], lr, s, scale)
+		}
+	}
+	if err := e.sums.Synchronize(ctx); err != nil {
+		return err
+	}
+	e.applied, e.kept = s+1, e.config.Keep
+	return nil
 }
 
 // owns reports whether this engine computes a node for a microbatch.

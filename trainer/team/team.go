@@ -139,63 +139,30 @@ func (t *Team) Gather(ctx context.Context, what string, said []byte) ([][]byte, 
 	return all, nil
 }
 
-// Tell returns what the chief says; what others pass is not read.
-func (t *Team) Tell(ctx context.Context, what string, said []byte) ([]byte, error) {
+// Tell returns what one worker says; what others pass is not read.
+func (t *Team) Tell(ctx context.Context, what string, teller int, said []byte) ([]byte, error) {
 	tag := t.tag(what)
 	if t.Alone() {
 		return said, nil
 	}
 	ctx, cancel := t.bound(ctx)
 	defer cancel()
-	if !t.Chief() {
-		raw, err := t.config.Group.Recv(ctx, 0, tag)
+	if t.worker != teller {
+		raw, err := t.config.Group.Recv(ctx, teller, tag)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", what, err)
 		}
 		return raw, nil
 	}
-	for w := 1; w < t.Size(); w++ {
+	for w := range t.Size() {
+		if w == teller {
+			continue
+		}
 		if err := t.config.Group.Send(ctx, w, tag, said); err != nil {
 			return nil, fmt.Errorf("%s: %w", what, err)
 		}
 	}
 	return said, nil
-}
-
-// Ask sends the chief a question, on all workers but the chief, and returns its
-// answer. The chief answers worker after worker; its own return is nil.
-func (t *Team) Ask(ctx context.Context, what string, question []byte, answer func(worker int, question []byte) ([]byte, error)) ([]byte, error) {
-	tag := t.tag(what)
-	if t.Alone() {
-		return nil, nil
-	}
-	ctx, cancel := t.bound(ctx)
-	defer cancel()
-	g := t.config.Group
-	if !t.Chief() {
-		if err := g.Send(ctx, 0, tag+" ?", question); err != nil {
-			return nil, fmt.Errorf("%s: %w", what, err)
-		}
-		raw, err := g.Recv(ctx, 0, tag)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", what, err)
-		}
-		return raw, nil
-	}
-	for w := 1; w < t.Size(); w++ {
-		asked, err := g.Recv(ctx, w, tag+" ?")
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", what, err)
-		}
-		raw, err := answer(w, asked)
-		if err != nil {
-			return nil, err
-		}
-		if err := g.Send(ctx, w, tag, raw); err != nil {
-			return nil, fmt.Errorf("%s: %w", what, err)
-		}
-	}
-	return nil, nil
 }
 
 // Collect hands the chief what the first holder of each stage says, stage after
