@@ -254,6 +254,9 @@ func TestMemoriesOutliveANode(t *testing.T) {
 		"to one":               {at{"train", 3}, "a", plan([]string{"c"}, []int{v}, []int{l}, [][]int{{0}, {0}}), 0, 6},
 		"the chief, exporting": {at{"export", 6}, "a", plan([]string{"b", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 0, 6},
 	} {
+		if testing.Short() && name != "the chief" {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			b := &bench{T: t, dir: t.TempDir(), model: b.model, device: b.device, job: b.job}
 			b.job.Train.ValidateEvery = c.validate
