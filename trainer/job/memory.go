@@ -164,6 +164,11 @@ func (r *run) points(ctx context.Context) ([]point, error) {
 			}
 		}
 	}
+	for _, p := range out {
+		if err := r.buddies.keep(ctx, p); err != nil {
+			return nil, err
+		}
+	}
 	return slices.DeleteFunc(out, func(p point) bool { return len(p.tensors) == 0 }), nil
 }
 

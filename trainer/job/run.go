@@ -149,9 +149,10 @@ type run struct {
 	attachments             []*adapter.Attachment // by stage; nil where it is not held
 	engine                  *step.Engine
 	identity                checkpoint.Identity
-	done                    []int   // microbatches, by stage
-	taken                   int     // step whose checkpoint training ended with
-	trainable               bool    // the engine holds a state that training came to
+	done                    []int // microbatches, by stage
+	taken                   int   // step whose checkpoint training ended with
+	trainable               bool  // the engine holds a state that training came to
+	buddies                 *buddies
 	ended                   []point // what training came to, where memory keeps it
 	before, after           mark    // of the last step: before what comes between steps, and after it
 	steps                   []api.Step
@@ -271,6 +272,8 @@ func closeLanes(lanes []*model.Lane) {
 // release gives back the model and what it is trained with, in the reverse order
 // of opening.
 func (r *run) release() {
+	r.buddies.close()
+	r.buddies = nil
 	if r.engine != nil {
 		_ = r.engine.Close() // errors of its streams were reported by the step
 		r.engine = nil

@@ -233,26 +233,33 @@ func TestMemoriesOutliveANode(t *testing.T) {
 		return p
 	}
 	first := plan([]string{"a", "b", "c"}, []int{v}, []int{1, l}, [][]int{{0, 1}, {1, 2}, {0, 2}})
+	apart := plan([]string{"a", "b", "c"}, []int{v}, []int{1, l}, [][]int{{0}, {1}, {2}})
 	type at struct {
 		phase string
 		step  int
 	}
 	for name, c := range map[string]struct {
 		at       at
+		first    shard.Plan
 		lost     string // node
 		next     shard.Plan
 		validate int
 		most     int // steps that may be lost
 	}{
-		"the chief":            {at{"train", 3}, "a", plan([]string{"b", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 0, 1},
-		"another":              {at{"train", 4}, "c", plan([]string{"a", "b"}, []int{1, v}, []int{l}, [][]int{{1}, {0}, {0, 1}}), 0, 1},
-		"for a spare":          {at{"train", 2}, "b", plan([]string{"d", "a", "c"}, []int{v}, []int{l}, [][]int{{0, 1}, {0, 2}}), 0, 1},
-		"with validation":      {at{"train", 5}, "c", plan([]string{"a", "b"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 2, 1},
-		"chief and best":       {at{"train", 5}, "a", plan([]string{"b", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 2, 5},
-		"before training":      {at{"evaluate", 0}, "a", plan([]string{"b", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 0, 0},
-		"after training":       {at{"evaluate", 6}, "a", plan([]string{"b", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 0, 0},
-		"to one":               {at{"train", 3}, "a", plan([]string{"c"}, []int{v}, []int{l}, [][]int{{0}, {0}}), 0, 6},
-		"the chief, exporting": {at{"export", 6}, "a", plan([]string{"b", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 0, 6},
+		"the chief":            {at{"train", 3}, first, "a", plan([]string{"b", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 0, 1},
+		"another":              {at{"train", 4}, first, "c", plan([]string{"a", "b"}, []int{1, v}, []int{l}, [][]int{{1}, {0}, {0, 1}}), 0, 1},
+		"for a spare":          {at{"train", 2}, first, "b", plan([]string{"d", "a", "c"}, []int{v}, []int{l}, [][]int{{0, 1}, {0, 2}}), 0, 1},
+		"with validation":      {at{"train", 5}, first, "c", plan([]string{"a", "b"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 2, 1},
+		"chief and best":       {at{"train", 5}, first, "a", plan([]string{"b", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 2, 5},
+		"before training":      {at{"evaluate", 0}, first, "a", plan([]string{"b", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 0, 0},
+		"after training":       {at{"evaluate", 6}, first, "a", plan([]string{"b", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 0, 0},
+		"to one":               {at{"train", 3}, first, "a", plan([]string{"c"}, []int{v}, []int{l}, [][]int{{0}, {0}}), 0, 6},
+		"vision, alone":        {at{"train", 4}, apart, "a", plan([]string{"b", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 0, 1},
+		"language, alone":      {at{"train", 3}, apart, "c", plan([]string{"a", "b"}, []int{v}, []int{1, l}, [][]int{{1}, {0}, {0, 1}}), 0, 1},
+		"alone, validating":    {at{"train", 5}, apart, "b", plan([]string{"a", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 2, 1},
+		"alone, the last step": {at{"train", 6}, apart, "b", plan([]string{"a", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 0, 1},
+		"alone, evaluating":    {at{"evaluate", 6}, apart, "b", plan([]string{"a", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 0, 0},
+		"the chief, exporting": {at{"export", 6}, first, "a", plan([]string{"b", "c"}, []int{v}, []int{l}, [][]int{{0}, {1}}), 0, 6},
 	} {
 		if testing.Short() && name != "the chief" {
 			continue
@@ -266,10 +273,10 @@ func TestMemoriesOutliveANode(t *testing.T) {
 			for _, n := range []string{"a", "b", "c", "d"} {
 				memories[n] = &job.Memory{}
 			}
-			if _, err := b.work(url, first, 1, func(w int, o *job.Options, stop func()) {
-				o.Memory = memories[first.Nodes[w]]
+			if _, err := b.work(url, c.first, 1, func(w int, o *job.Options, stop func()) {
+				o.Memory = memories[c.first.Nodes[w]]
 				o.Progress = func(p job.Progress) {
-					if first.Nodes[w] == c.lost && p.Phase == c.at.phase && p.Step == c.at.step {
+					if c.first.Nodes[w] == c.lost && p.Phase == c.at.phase && p.Step == c.at.step {
 						stop()
 					}
 				}

@@ -90,11 +90,15 @@ func (r *run) attach(ctx context.Context) error {
 		return err
 	}
 	train := r.job.Train
+	var observer step.Observer
+	if r.remembers() && !r.team.Alone() {
+		observer = r
+	}
 	r.engine, err = step.NewEngine(r.Device, step.Config{
 		Graph: graph, Layouts: layouts, Objective: o,
-		Optimiser: optim.Config{Beta1: train.Beta1, Beta2: train.Beta2, Eps: train.Eps, WeightDecay: train.WeightDecay, ClipNorm: train.ClipNorm},
+		Optimiser: r.optimiser(),
 		Schedule:  optim.Schedule{Kind: train.Schedule, Base: train.LR, Warmup: train.Warmup, Floor: train.Floor, Steps: train.Steps},
-		Wire:      dtype(train.Wire), Lanes: r.lanes(), Peers: peers, Order: r.team.Plan().Order(), Keep: r.remembers(),
+		Wire:      dtype(train.Wire), Lanes: r.lanes(), Peers: peers, Order: r.team.Plan().Order(), Keep: r.remembers(), Observer: observer,
 	})
 	if err != nil {
 		return err
@@ -106,6 +110,18 @@ func (r *run) attach(ctx context.Context) error {
 	}
 	return nil
 }
+
+// optimiser translates the job's optimiser.
+func (r *run) optimiser() optim.Config {
+	t := r.job.Train
+	return optim.Config{Beta1: t.Beta1, Beta2: t.Beta2, Eps: t.Eps, WeightDecay: t.WeightDecay, ClipNorm: t.ClipNorm}
+}
+
+// Confirm implements [step.Observer] for the buddies.
+func (r *run) Confirm(ctx context.Context, s int) error { return r.buddies.Confirm(ctx, s) }
+
+// Settled implements [step.Observer] for the buddies.
+func (r *run) Settled(ctx context.Context, s step.Settled) error { return r.buddies.Settled(ctx, s) }
 
 // lanes is how many microbatches this worker keeps in flight: no fewer than keep
 // its peers busy.
@@ -320,7 +336,10 @@ func (r *run) keepLast(ctx context.Context) error {
 	if !r.remembers() {
 		return nil
 	}
-	var err error
+	err := r.buddies.flush(ctx)
+	if err != nil {
+		return err
+	}
 	if r.ended, err = r.points(ctx); err != nil {
 		return err
 	}
@@ -377,7 +396,7 @@ func (r *run) restore(ctx context.Context) (first int, err error) {
 	}
 	r.state.Step, r.state.Best, r.state.Since, r.state.BestScore = m.Steps, m.Best, m.Since, m.BestScore
 	r.before, r.after = m, m
-	return m.Steps, nil
+	return m.Steps, r.newBuddies(ctx, m.Steps)
 }
 
 // newestCheckpoint opens the newest checkpoint of the store, nil where there is none,

@@ -118,10 +118,17 @@ func (s stock) Read(name string) ([]byte, error) {
 func (r *run) needed() []string {
 	var names []string
 	for _, t := range r.subject.towers() {
-		for _, kind := range kinds() {
-			for _, s := range r.engine.Vector(t.stage).Layout.Slots {
-				names = append(names, tensorName(kind, s))
-			}
+		names = append(names, namesOf(r.engine.Vector(t.stage).Layout)...)
+	}
+	return names
+}
+
+// namesOf names the parts of the trained state of a layout.
+func namesOf(l *model.Layout) []string {
+	var names []string
+	for _, kind := range kinds() {
+		for _, s := range l.Slots {
+			names = append(names, tensorName(kind, s))
 		}
 	}
 	return names
@@ -159,7 +166,11 @@ func (r *run) take(ctx context.Context, have team.Stock, steps int) (missing []s
 }
 
 func (r *run) loadStage(ctx context.Context, stage int, stored func(name string) ([]byte, error)) error {
-	v := r.engine.Vector(stage)
+	return loadVector(ctx, r.probes[0].Stream, r.engine.Vector(stage), stored)
+}
+
+// loadVector sets a trained state from the bytes of its parts.
+func loadVector(ctx context.Context, stream kernels.Stream, v *optim.Vector, stored func(name string) ([]byte, error)) error {
 	for k, t := range []kernels.Tensor{v.Values, v.M, v.V} {
 		host := make([]float32, v.Layout.Len)
 		for _, s := range v.Layout.Slots {
@@ -175,7 +186,7 @@ func (r *run) loadStage(ctx context.Context, stage int, stored func(name string)
 				return fmt.Errorf("checkpoint tensor %s: %w", name, err)
 			}
 		}
-		if err := step.WriteVector(ctx, r.probes[0].Stream, t, host); err != nil {
+		if err := step.WriteVector(ctx, stream, t, host); err != nil {
 			return err
 		}
 	}

@@ -34,6 +34,27 @@ type Config struct {
 	// Keep has the engine keep the state before the last step: peers may not have
 	// come as far.
 	Keep bool
+	// Observer, where it is set, follows the steps.
+	Observer Observer
+}
+
+// Observer follows what an engine agrees on with its peers. An error ends the step,
+// with the trained state as it was.
+type Observer interface {
+	// Confirm is called when this worker has the whole gradient of a step, before it
+	// tells the others so.
+	Confirm(ctx context.Context, step int) error
+	// Settled is called when all workers have theirs, before any update is made.
+	Settled(ctx context.Context, s Settled) error
+}
+
+// Settled is what all workers agree on before they update.
+type Settled struct {
+	Step  int     // from 0
+	LR    float64 // of the step
+	Scale float32 // that gradients are multiplied with
+	// Total reads the gradient of a node that is held and trained, before scaling.
+	Total func(ctx context.Context, node int) ([]float32, error)
 }
 
 // Engine holds the trained state of all towers of one process and computes
@@ -233,6 +254,12 @@ func (e *Engine) Step(ctx context.Context, s int, batches []*data.Batch) (Result
 	}
 	scale := e.config.Optimiser.ClipScale(r.GradNorm)
 	r.Clipped = scale < 1
+	if o := e.config.Observer; o != nil {
+		total := func(ctx context.Context, node int) ([]float32, error) { return ReadVector(ctx, e.sums, p.totals[node]) }
+		if err := o.Settled(ctx, Settled{s, r.LR, scale, total}); err != nil {
+			return r, fmt.Errorf("step %d: %w", s+1, err)
+		}
+	}
 	// All workers have voted: the update is made whoever gives up meanwhile.
 	if err := e.update(context.WithoutCancel(ctx), p, r.LR, s, scale); err != nil {
 		return r, fmt.Errorf("step %d: update: %w", s+1, err)

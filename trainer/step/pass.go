@@ -178,6 +178,11 @@ func (p *pass) settle(ctx context.Context) ([][]float64, Losses, error) {
 	for _, part := range p.losses.Take() {
 		mine.Losses = append(mine.Losses, lossPart{part.Lo, part.Hi, *part.Value})
 	}
+	if o := p.config.Observer; o != nil {
+		if err := o.Confirm(ctx, p.step); err != nil {
+			return nil, Losses{}, err
+		}
+	}
 	votes, err := p.vote(ctx, mine)
 	if err != nil {
 		return nil, Losses{}, err

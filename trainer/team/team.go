@@ -216,3 +216,18 @@ func (t *Team) Leave(ctx context.Context) error {
 
 // ErrKinds is returned where workers of a strict job compute differently.
 var ErrKinds = errors.New("another numeric kind")
+
+// Pass hands another worker a message under a tag that nobody else uses. It may be
+// called while other calls of the team are under way, as may [Team.Accept].
+func (t *Team) Pass(ctx context.Context, to int, tag string, said []byte) error {
+	ctx, cancel := t.bound(ctx)
+	defer cancel()
+	return t.config.Group.Send(ctx, to, "pass "+tag, said)
+}
+
+// Accept takes what another worker passes under a tag.
+func (t *Team) Accept(ctx context.Context, from int, tag string) ([]byte, error) {
+	ctx, cancel := t.bound(ctx)
+	defer cancel()
+	return t.config.Group.Recv(ctx, from, "pass "+tag)
+}

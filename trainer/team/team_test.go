@@ -74,11 +74,14 @@ func TestAlone(t *testing.T) {
 	if err != nil || len(all) != 1 || string(all[0]) != "a" {
 		t.Errorf("gather: %q, %v", all, err)
 	}
-	if said, err := m.Tell(ctx, "state", []byte("b")); err != nil || string(said) != "b" {
+	if said, err := m.Tell(ctx, "state", 0, []byte("b")); err != nil || string(said) != "b" {
 		t.Errorf("tell: %q, %v", said, err)
 	}
-	if got, err := m.Ask(ctx, "data", []byte("c"), func(int, []byte) ([]byte, error) { return nil, errors.New("asked itself") }); err != nil || got != nil {
-		t.Errorf("ask: %q, %v", got, err)
+	if got, missing, err := m.Trade(ctx, "data", Bytes{"x": []byte("c")}, []string{"x"}); err != nil || missing != nil || string(got["x"]) != "c" {
+		t.Errorf("trade: %q, %q, %v", got, missing, err)
+	}
+	if _, missing, err := m.Trade(ctx, "data", Bytes{}, []string{"y", "x", "y"}); err != nil || !slices.Equal(missing, []string{"x", "y"}) {
+		t.Errorf("trade of what nobody has: %q, %v", missing, err)
 	}
 	if said, err := m.Share(ctx, 0, 0, 0, []byte("d")); err != nil || string(said) != "d" {
 		t.Errorf("share: %q, %v", said, err)
@@ -99,7 +102,7 @@ func TestAlone(t *testing.T) {
 func TestTalks(t *testing.T) {
 	members, _, mail := teamOf(t, split())
 	heard := make([][]string, 3)
-	asked, taken := []string{}, []string{}
+	taken := []string{}
 	for w, err := range each(members, func(w int, m *Team) error {
 		hear := func(what string, raw ...[]byte) { heard[w] = append(heard[w], fmt.Sprintf("%s %s", what, raw)) }
 		ctx, me := t.Context(), fmt.Appendf(nil, "w%d", w)
@@ -108,16 +111,19 @@ func TestTalks(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		said, err := m.Tell(ctx, "state", me)
+		said, err := m.Tell(ctx, "state", 1, me)
 		hear("state", said)
 		if err != nil {
 			return err
 		}
-		got, err := m.Ask(ctx, "data", me, func(from int, question []byte) ([]byte, error) {
-			asked = append(asked, fmt.Sprintf("%d %s", from, question))
-			return fmt.Appendf(nil, "to %d", from), nil
-		})
-		hear("data", got)
+		have := Bytes{"all": []byte("all"), string(me): []byte("of " + string(me))}
+		got, missing, err := m.Trade(ctx, "data", have, []string{"all", fmt.Sprintf("w%d", (w+1)%3)})
+		hear("data", got["all"], got[fmt.Sprintf("w%d", (w+1)%3)])
+		if err != nil || missing != nil {
+			return fmt.Errorf("missing %q: %w", missing, err)
+		}
+		_, missing, err = m.Trade(ctx, "nothing", have, []string{fmt.Sprintf("x%d", w)})
+		hear(fmt.Sprint("missing ", missing))
 		if err != nil {
 			return err
 		}
@@ -142,27 +148,27 @@ func TestTalks(t *testing.T) {
 		}
 	}
 	want := [][]string{
-		{"hello [w0 w1 w2]", "state [w0]", "data []", "cell 0 [w1]", "cell 1 [w2]"},
-		{"hello [w0 w1 w2]", "state [w0]", "data [to 1]", "cell 0 [w1]"},
-		{"hello [w0 w1 w2]", "state [w0]", "data [to 2]", "cell 1 [w2]"},
+		{"hello [w0 w1 w2]", "state [w1]", "data [all of w1]", "missing [x0 x1 x2] []", "cell 0 [w1]", "cell 1 [w2]"},
+		{"hello [w0 w1 w2]", "state [w1]", "data [all of w2]", "missing [x0 x1 x2] []", "cell 0 [w1]"},
+		{"hello [w0 w1 w2]", "state [w1]", "data [all of w0]", "missing [x0 x1 x2] []", "cell 1 [w2]"},
 	}
 	for w := range want {
 		if !slices.Equal(heard[w], want[w]) {
 			t.Errorf("worker %d heard %q, want %q", w, heard[w], want[w])
 		}
 	}
-	if !slices.Equal(asked, []string{"1 w1", "2 w2"}) || !slices.Equal(taken, []string{"w0 has 0", "w1 has 1"}) {
-		t.Errorf("the chief was asked %q and took %q", asked, taken)
+	if !slices.Equal(taken, []string{"w0 has 0", "w1 has 1"}) {
+		t.Errorf("the chief took %q", taken)
 	}
 	var wire []string
 	for _, s := range mail.seen() {
-		if !strings.HasSuffix(s, "hello") && !strings.HasSuffix(s, "barrier") {
+		if what := s[strings.LastIndexByte(s, ' ')+1:]; !slices.Contains([]string{"hello", "data", "nothing", "barrier"}, what) { // all say these
 			wire = append(wire, s)
 		}
 	}
 	if want := []string{
-		"0>1 team 2 state", "0>1 team 3 data", "0>2 team 2 state", "0>2 team 3 data",
-		"1>0 share 7/0", "1>0 team 3 data ?", "1>0 team 4 stages 1", "2>0 share 7/1", "2>0 team 3 data ?",
+		"0>2 team 4 data parcel 2", "1>0 share 7/0", "1>0 team 2 state", "1>0 team 4 data parcel 0", "1>0 team 6 stages 1",
+		"1>2 team 2 state", "2>0 share 7/1", "2>1 team 4 data parcel 1",
 	}; !slices.Equal(wire, want) {
 		t.Errorf("on the wire were %q, want %q", wire, want)
 	}
@@ -171,7 +177,6 @@ func TestTalks(t *testing.T) {
 // TestMissingMember leaves one out of each kind of talk: who waits for it gives up
 // exactly when the timeout ends, and says at what.
 func TestMissingMember(t *testing.T) {
-	echo := func(_ int, q []byte) ([]byte, error) { return q, nil }
 	say := func(int) ([]byte, error) { return []byte("x"), nil }
 	take := func(int, []byte) error { return nil }
 	for _, c := range []struct {
@@ -182,10 +187,10 @@ func TestMissingMember(t *testing.T) {
 	}{
 		{"gather", 2, func(ctx context.Context, m *Team) error { _, err := m.Gather(ctx, "hello", nil); return err },
 			[]string{"hello: receive team 1 hello from rank 2", "hello: receive team 1 hello from rank 2", ""}},
-		{"tell without the chief", 0, func(ctx context.Context, m *Team) error { _, err := m.Tell(ctx, "state", nil); return err },
+		{"tell without the chief", 0, func(ctx context.Context, m *Team) error { _, err := m.Tell(ctx, "state", 0, nil); return err },
 			[]string{"", "state: receive team 1 state from rank 0", "state: receive team 1 state from rank 0"}},
-		{"ask without a worker", 1, func(ctx context.Context, m *Team) error { _, err := m.Ask(ctx, "data", nil, echo); return err },
-			[]string{"data: receive team 1 data ? from rank 1", "", "data: receive team 1 data from rank 0"}},
+		{"trade", 1, func(ctx context.Context, m *Team) error { _, _, err := m.Trade(ctx, "data", Bytes{}, nil); return err },
+			[]string{"data: receive team 1 data from rank 1", "", "data: receive team 1 data from rank 1"}},
 		{"collect", 1, func(ctx context.Context, m *Team) error { return m.Collect(ctx, "stages", say, take) },
 			[]string{"stages: receive team 1 stages 1 from rank 1", "", ""}},
 		{"share", 1, func(ctx context.Context, m *Team) error {
@@ -227,7 +232,7 @@ func TestCancelled(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
 		begin := time.Now()
-		if _, err := members[1].Tell(ctx, "state", nil); !errors.Is(err, context.Canceled) || time.Since(begin) != time.Second {
+		if _, err := members[1].Tell(ctx, "state", 0, nil); !errors.Is(err, context.Canceled) || time.Since(begin) != time.Second {
 			t.Errorf("found %v after %v", err, time.Since(begin))
 		}
 	})
@@ -244,14 +249,42 @@ func TestErrorsOfTheCallers(t *testing.T) {
 		if !errors.Is(errs[0], full) || errs[0].Error() != "stages: disk full" || errs[1] != nil || errs[2] != nil {
 			t.Errorf("take: found %v", errs)
 		}
-		errs = each(members[:2], func(w int, m *Team) error {
-			_, err := m.Ask(t.Context(), "data", nil, func(int, []byte) ([]byte, error) { return nil, full })
+		stolen := stolen{Bytes{"x": []byte("1")}, full}
+		errs = each(members, func(w int, m *Team) error {
+			have, need := Stock(Bytes{}), []string{"x"}
+			if w == 1 {
+				have, need = stolen, nil
+			}
+			_, _, err := m.Trade(t.Context(), "data", have, need)
 			return err
 		})
-		if !errors.Is(errs[0], full) || !errors.Is(errs[1], context.DeadlineExceeded) {
-			t.Errorf("answer: found %v", errs)
+		if !errors.Is(errs[1], full) || !errors.Is(errs[0], context.DeadlineExceeded) || !errors.Is(errs[2], context.DeadlineExceeded) {
+			t.Errorf("trade: found %v", errs)
 		}
 	})
+}
+
+// stolen is a stock that lists what it cannot read.
+type stolen struct {
+	Bytes
+	err error
+}
+
+func (s stolen) Read(string) ([]byte, error) { return nil, s.err }
+
+// TestDispatch sends what is missing from the lowest who has it, and what is much in
+// several parcels.
+func TestDispatch(t *testing.T) {
+	large := tradeBytes/2 + 1
+	parcels, missing := dispatch([]declared{
+		{Need: []string{"d", "c", "b", "a", "b"}},
+		{Have: []string{"a", "b", "c"}, Sizes: []int{large, large, 1}, Need: []string{"a", "d"}},
+		{Have: []string{"c", "d", "b"}, Sizes: []int{1, 1, large}, Need: []string{"d"}},
+	})
+	want := []parcel{{1, 0, []string{"a"}}, {1, 0, []string{"b", "c"}}, {2, 0, []string{"d"}}, {2, 1, []string{"d"}}}
+	if fmt.Sprint(parcels) != fmt.Sprint(want) || missing != nil {
+		t.Errorf("found %v and missing %q, want %v", parcels, missing, want)
+	}
 }
 
 // TestRun gives each of a worker's cells to one lane, in order, and stops at the
