@@ -95,6 +95,7 @@ func (m *Cluster) decide(ctx context.Context) {
 	m.mu.Unlock()
 	m.config.Logger.Info("leading")
 	var inspections sync.WaitGroup
+	inspections.Go(func() { r.listen(ctx) })
 	defer func() {
 		m.mu.Lock()
 		m.reign = nil
@@ -103,6 +104,28 @@ func (m *Cluster) decide(ctx context.Context) {
 		m.config.Logger.Info("not leading any more")
 	}()
 	r.run(ctx, &inspections)
+}
+
+// listen notices when the whole process stood still, as when it was stopped or its
+// machine slept.
+func (r *reign) listen(ctx context.Context) {
+	lease := r.cluster.config.Schedule.Lease
+	every := time.NewTicker(lease / 6)
+	defer every.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-every.C:
+		case <-ctx.Done():
+			return
+		}
+		now := time.Now()
+		if gap := now.Sub(last); gap > lease/2 {
+			r.cluster.config.Logger.Warn("this process stood still; leases are longer by as much", "for", gap)
+			r.leases.Deaf(gap)
+		}
+		last = now
+	}
 }
 
 // pause keeps decisions from following one another more often than they can matter.

@@ -71,6 +71,18 @@ func (l *Leases) Observe(node string, b api.Beat, now time.Time) {
 	l.heard[node] = heard{now, b}
 }
 
+// Deaf says that the leader's process stood still for some time: it cannot have heard
+// a beat meanwhile, and no node is to answer for that.
+func (l *Leases) Deaf(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.since = l.since.Add(d)
+	for n, h := range l.heard {
+		h.at = h.at.Add(d)
+		l.heard[n] = h
+	}
+}
+
 // Keep forgets the nodes that are not among those that keep reports true for.
 func (l *Leases) Keep(keep func(node string) bool) {
 	l.mu.Lock()
