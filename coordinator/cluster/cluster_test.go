@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -138,6 +139,33 @@ func TestPortInUse(t *testing.T) {
 	if _, err := cluster.Open(context.Background(), c); api.ExitCode(err) != api.ExitInvalid {
 		t.Errorf("a port that is taken: %v", err)
 	}
+}
+
+// A coordinator does not take the place of one that answers, but of one that is away
+// and has moved.
+func TestTakenIDs(t *testing.T) {
+	all := three(t)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, id := range []string{"a", "c"} {
+		err := all[0].Join(ctx, api.Member{ID: id, Addr: "127.0.0.1:1", Version: "test"})
+		if !errors.Is(err, state.ErrInvalid) || !strings.Contains(err.Error(), "another --id") {
+			t.Errorf("a second %s: %v", id, err)
+		}
+	}
+	all[2].stop()
+	moved := all[2].config
+	moved.Dir = filepath.Join(t.TempDir(), "c")
+	moved.Join = []string{all[0].url()}
+	c := open(t, moved)
+	eventually(t, "c is known where it is now", func() bool {
+		for _, m := range all[0].State().Members() {
+			if m.ID == "c" && m.Addr == c.Addr() {
+				return len(c.State().Members()) == 3
+			}
+		}
+		return false
+	})
 }
 
 func TestLeaderIsLost(t *testing.T) {

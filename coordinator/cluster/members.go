@@ -84,6 +84,9 @@ func (m *Cluster) Join(ctx context.Context, x api.Member) error {
 	}
 	known := false
 	for _, s := range f.Configuration().Servers {
+		if s.ID == raft.ServerID(x.ID) && s.Address != raft.ServerAddress(x.Addr) && m.answers(ctx, x.ID) {
+			return fmt.Errorf("coordinator %s is at %s and answers: want another --id for the one at %s: %w", x.ID, s.Address, x.Addr, state.ErrInvalid)
+		}
 		switch {
 		case s.ID == raft.ServerID(x.ID) && s.Address == raft.ServerAddress(x.Addr):
 			known = true
@@ -99,6 +102,25 @@ func (m *Cluster) Join(ctx context.Context, x api.Member) error {
 	x.Leader, x.Alive = false, false
 	_, err := m.Propose(ctx, &state.SetMember{Member: x})
 	return err
+}
+
+// settling is how long a coordinator that has just gone may still seem to be there.
+const settling = 3 * time.Second
+
+// answers reports whether a member is there, as the leader hears it.
+func (m *Cluster) answers(ctx context.Context, id string) bool {
+	if id == m.config.ID {
+		return true
+	}
+	for end := time.Now().Add(settling); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
+		m.mu.Lock()
+		silent := m.silent[id]
+		m.mu.Unlock()
+		if silent {
+			return false
+		}
+	}
+	return true
 }
 
 func leadershipError(wrapped, err error) error {

@@ -125,11 +125,16 @@ const every = 50 * time.Millisecond
 // until looks until there is nothing left to wait for. It ends early with a
 // process that ended, and then or at the deadline says what was missing.
 func (l *Local) until(ctx context.Context, missing func(context.Context) string) error {
+	last := ""
 	for {
 		what := missing(ctx)
 		if what == "" {
 			return nil
 		}
+		if ctx.Err() != nil && last != "" {
+			what = last // this look was cut short
+		}
+		last = what
 		if err := l.Ended(); err != nil {
 			return err
 		}

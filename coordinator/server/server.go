@@ -237,7 +237,7 @@ func (s *Server) fail(w http.ResponseWriter, err error) {
 	case errors.Is(err, cluster.ErrNotLeader):
 		status, answer.ExitCode = http.StatusServiceUnavailable, api.ExitUnreachable
 	case errors.Is(err, state.ErrNotFound):
-		status = http.StatusNotFound
+		status, answer.ExitCode = http.StatusNotFound, api.ExitInvalid
 	case errors.Is(err, schedule.ErrVersion):
 		status, answer.ExitCode = http.StatusConflict, api.ExitInvalid
 	case errors.Is(err, state.ErrConflict), errors.Is(err, state.ErrAmbiguous), errors.Is(err, state.ErrStaleGeneration), errors.Is(err, schedule.ErrTaken):
