@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -138,6 +140,25 @@ func TestPortInUse(t *testing.T) {
 	c.ID, c.Dir, c.Addr = "b", t.TempDir(), m.Addr()
 	if _, err := cluster.Open(context.Background(), c); api.ExitCode(err) != api.ExitInvalid {
 		t.Errorf("a port that is taken: %v", err)
+	}
+}
+
+// Who is not there gets no vote: the only coordinator goes on.
+func TestMembersThatAreNotThere(t *testing.T) {
+	m := start(t, "a", t.TempDir())
+	eventually(t, "a leads", leads(m))
+	other := httptest.NewServer(http.NotFoundHandler()) // speaks, and not Raft
+	defer other.Close()
+	for _, addr := range []string{"", ":", "nowhere", "127.0.0.1", ":7400", "127.0.0.1:1", other.Listener.Addr().String()} {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		if err := m.Join(ctx, api.Member{ID: "b", Addr: addr, Version: "test"}); !errors.Is(err, state.ErrInvalid) {
+			t.Errorf("a member at %q: %v", addr, err)
+		}
+		cancel()
+		submit(t, m, fmt.Sprintf("%08x", len(m.State().Jobs())+10))
+	}
+	if n := len(m.Members()); n != 1 {
+		t.Errorf("%d members, want 1", n)
 	}
 }
 

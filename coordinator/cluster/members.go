@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -72,7 +73,7 @@ func (m *Cluster) Join(ctx context.Context, x api.Member) error {
 	if m.leading() == nil {
 		return ErrNotLeader
 	}
-	if !idForm.MatchString(x.ID) || x.Addr == "" {
+	if host, port, err := net.SplitHostPort(x.Addr); err != nil || host == "" || port == "" || !idForm.MatchString(x.ID) {
 		return fmt.Errorf("coordinator %q at %q: want an id of letters, digits, - and _, and HOST:PORT: %w", x.ID, x.Addr, state.ErrInvalid)
 	}
 	if x.Version != m.config.Version {
@@ -95,6 +96,9 @@ func (m *Cluster) Join(ctx context.Context, x api.Member) error {
 		}
 	}
 	if !known {
+		if err := m.try(ctx, x); err != nil {
+			return err
+		}
 		if err := m.raft.AddVoter(raft.ServerID(x.ID), raft.ServerAddress(x.Addr), 0, proposeWait).Error(); err != nil {
 			return leadershipError(fmt.Errorf("take up coordinator %s: %w", x.ID, err), err)
 		}
@@ -102,6 +106,36 @@ func (m *Cluster) Join(ctx context.Context, x api.Member) error {
 	x.Leader, x.Alive = false, false
 	_, err := m.Propose(ctx, &state.SetMember{Member: x})
 	return err
+}
+
+// tryFor bounds the question whether a member is there.
+const tryFor = 3 * time.Second
+
+// try finds out whether a member that is to be taken up is there, before its vote
+// counts: with one that is not, a small cluster would have no majority any more, and
+// could not take it out again.
+func (m *Cluster) try(ctx context.Context, x api.Member) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, tryFor, fmt.Errorf("no answer within %v", tryFor))
+	defer cancel()
+	answered := make(chan error, 1)
+	go func() { // ends by the transport's own timeout
+		// A heartbeat as any other.
+		var reply raft.AppendEntriesResponse
+		id, addr := raft.ServerID(x.ID), raft.ServerAddress(x.Addr)
+		self := m.wire.EncodePeer(raft.ServerID(m.config.ID), raft.ServerAddress(m.addr))
+		answered <- m.wire.AppendEntries(id, addr, &raft.AppendEntriesRequest{Term: m.raft.CurrentTerm(),
+			RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(m.config.ID), Addr: self}}, &reply)
+	}()
+	var err error
+	select {
+	case err = <-answered:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("coordinator %s does not answer at %q, where others have to reach it (--addr): %w: %w", x.ID, x.Addr, err, state.ErrInvalid)
+	}
+	return nil
 }
 
 // settling is how long a coordinator that has just gone may still seem to be there.

@@ -29,11 +29,11 @@ import (
 // coordinator is one member with its API.
 type coordinator struct {
 	*cluster.Cluster
-	t   *testing.T
+	t   testing.TB
 	url string
 }
 
-func start(t *testing.T, id string, join ...string) *coordinator {
+func start(t testing.TB, id string, join ...string) *coordinator {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -84,7 +84,7 @@ func (c *coordinator) client(urls ...string) *client.Client {
 	return cl
 }
 
-func eventually(t *testing.T, what string, holds func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !holds(); {
 		if time.Now().After(end) {

@@ -65,7 +65,9 @@ func (r *run) logEvent(e api.Event) {
 
 // finish writes the result and turns err into what the caller reports.
 func (r *run) finish(ctx context.Context, err error) (api.Result, error) {
-	if ctx.Err() != nil {
+	// In a team the first worker that ends stops the others: what this one found out
+	// about the input before counts.
+	if ctx.Err() != nil && (r.Team == nil || err == nil || api.ExitCode(err) != api.ExitInvalid) {
 		err = ctx.Err()
 	}
 	if err == nil && r.over {
@@ -102,7 +104,7 @@ func (r *run) finish(ctx context.Context, err error) (api.Result, error) {
 	if !writes {
 		return *res, err
 	}
-	if r.prepared || r.resumed || res.State == api.Cancelled {
+	if r.prepared || r.resumed || res.State == api.Cancelled && r.Team == nil {
 		r.save(res.State)
 	} else {
 		// The job never started: leave nothing that looks like a run.
