@@ -38,7 +38,7 @@ type Config struct {
 func DefaultConfig(lease time.Duration) Config {
 	return Config{
 		Lease: lease, BrokenWait: 2 * time.Second, CancelWait: time.Minute, PlaceWait: 30 * time.Second,
-		MaxPassed: 8, MaxInspections: 8, MaxPlans: 16, MaxCandidates: 64,
+		GrowAfter: 10 * time.Second, MaxPassed: 8, MaxInspections: 8, MaxPlans: 16, MaxCandidates: 64,
 	}
 }
 

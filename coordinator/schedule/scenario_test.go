@@ -212,6 +212,18 @@ func TestScenarios(t *testing.T) {
 			}
 			s.pass(2 * time.Second)
 		},
+		"it grows again": func(s *sim) {
+			for _, n := range []string{"n1", "n2"} {
+				s.node(n, "cpu", gigabyte)
+			}
+			s.pass(time.Second)
+			s.submit("aaaaaaaa", 2)
+			s.pass(2 * time.Second)
+			s.nodes["n1"].silent = true
+			s.pass(5 * time.Second)
+			s.node("n1", "cpu", gigabyte)
+			s.pass(13 * time.Second)
+		},
 		"all nodes are lost": func(s *sim) {
 			three(s)
 			s.submit("aaaaaaaa", 3)
