@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,16 +116,22 @@ func (m *Message) readHeader(schema table) error {
 	if v := metadata[keyFormat]; v != formatVersion {
 		return fmt.Errorf("format %q, want %q: %w", clip(v), formatVersion, ErrCorrupt)
 	}
-	if m.Generation, err = strconv.ParseUint(metadata[keyGeneration], 10, 64); err != nil {
-		return fmt.Errorf("%s is %q, want a number: %w", keyGeneration, clip(metadata[keyGeneration]), ErrCorrupt)
+	if m.Generation, err = number(metadata, keyGeneration, math.MaxUint64); err != nil {
+		return err
 	}
-	if m.Step, err = strconv.Atoi(metadata[keyStep]); err != nil {
-		return fmt.Errorf("%s is %q, want a number: %w", keyStep, clip(metadata[keyStep]), ErrCorrupt)
+	step, err := number(metadata, keyStep, math.MaxInt)
+	if err != nil {
+		return err
 	}
-	if m.Microbatch, err = strconv.Atoi(metadata[keyMicrobatch]); err != nil {
-		return fmt.Errorf("%s is %q, want a number: %w", keyMicrobatch, clip(metadata[keyMicrobatch]), ErrCorrupt)
+	microbatch, err := number(metadata, keyMicrobatch, math.MaxInt)
+	if err != nil {
+		return err
 	}
-	m.Edge = metadata[keyEdge]
+	edge, ok := metadata[keyEdge]
+	if !ok {
+		return fmt.Errorf("no %s: %w", keyEdge, ErrCorrupt)
+	}
+	m.Step, m.Microbatch, m.Edge = int(step), int(microbatch), edge
 	for k, v := range metadata {
 		if name, ok := strings.CutPrefix(k, tracePrefix); ok {
 			if m.Trace == nil {
@@ -134,6 +141,16 @@ func (m *Message) readHeader(schema table) error {
 		}
 	}
 	return nil
+}
+
+// number reads a decimal number as a writer writes it, at most limit.
+func number(metadata map[string]string, key string, limit uint64) (uint64, error) {
+	v := metadata[key]
+	n, err := strconv.ParseUint(v, 10, 64)
+	if err != nil || n > limit || strconv.FormatUint(n, 10) != v {
+		return 0, fmt.Errorf("%s is %q, want a decimal number of 0 to %d: %w", key, clip(v), limit, ErrCorrupt)
+	}
+	return n, nil
 }
 
 // keyValues reads custom metadata; a key may stand once.
@@ -170,7 +187,10 @@ func (m *Message) readColumn(f table, columns *batch) error {
 		return err
 	}
 	if len(children) != 1 || f.slot(fieldDictionary) >= 0 {
-		return fmt.Errorf("%d children, want a list of numbers: %w", len(children), ErrShape)
+		return fmt.Errorf("%d children, dictionary: %v, want a plain list of numbers: %w", len(children), f.slot(fieldDictionary) >= 0, ErrShape)
+	}
+	if f.integer(fieldNullable, 1, 0) != 0 || children[0].integer(fieldNullable, 1, 0) != 0 || children[0].slot(fieldDictionary) >= 0 {
+		return fmt.Errorf("values that may be null or are encoded, want plain ones: %w", ErrShape)
 	}
 	switch kind {
 	case kindFixedSizeList:

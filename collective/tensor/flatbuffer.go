@@ -114,8 +114,16 @@ func (t table) tables(i, limit int) []table {
 	return out
 }
 
-// text returns a field that is a string.
+// maxText is how many bytes a string of the format has at most.
+const maxText = MaxName + len(tracePrefix)
+
+// text returns a field that is a string. Many fields may refer to one string, and
+// each gets a copy: so it is short.
 func (t table) text(i int) string {
 	pos, n := t.vector(i, 1)
+	if n > maxText {
+		t.f.err = fmt.Errorf("a string of %d bytes, at most %d: %w", n, maxText, ErrTooLarge)
+		return ""
+	}
 	return string(t.f.at(pos, n))
 }

@@ -37,6 +37,7 @@ const (
 	schemaMetadata   = 2
 
 	fieldName       = 0
+	fieldNullable   = 1
 	fieldKind       = 2 // which member of the union of types
 	fieldType       = 3
 	fieldDictionary = 4

@@ -89,6 +89,7 @@ func readBatch(h table, body []byte, columns int) (*batch, error) {
 		return nil, fmt.Errorf("%d arrays and %d buffers for %d columns: %w", nodes, buffers, columns, ErrCorrupt)
 	}
 	b := &batch{}
+	end := int64(0) // of the buffer before
 	for i := range nodes {
 		b.nodes = append(b.nodes, node{h.f.i64(nodesAt + 16*i), h.f.i64(nodesAt + 16*i + 8)})
 	}
@@ -97,6 +98,11 @@ func readBatch(h table, body []byte, columns int) (*batch, error) {
 		if offset < 0 || length < 0 || offset > int64(len(body)) || length > int64(len(body))-offset {
 			return nil, fmt.Errorf("buffer of %d bytes at %d of a body of %d: %w", length, offset, len(body), ErrTruncated)
 		}
+		// Bytes that belong to one column only are copied only once.
+		if offset < end {
+			return nil, fmt.Errorf("buffer at %d, the one before ends at %d: %w", offset, end, ErrCorrupt)
+		}
+		end = offset + length
 		b.buffers = append(b.buffers, body[offset:offset+length:offset+length])
 	}
 	return b, h.f.err
