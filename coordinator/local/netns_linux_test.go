@@ -32,6 +32,13 @@ type relay struct {
 	moved [2]atomic.Int64
 	lost  atomic.Int64
 	tasks sync.WaitGroup
+
+	// What may be changed while it runs, beside delay and loss: nothing passes from an
+	// end that is cut, everything is late by more, and so many more of 1,000 packets
+	// are lost.
+	cut   [2]atomic.Bool
+	later atomic.Int64 // a time.Duration
+	worse atomic.Int64
 }
 
 // relayQueue is how many packets may be on the way in one direction; more are lost.
@@ -93,12 +100,12 @@ func (r *relay) run(from int, seed uint64) {
 			if err != nil {
 				return
 			}
-			if dice.Float64() < r.loss {
+			if r.cut[from].Load() || dice.Float64() < r.loss+float64(r.worse.Load())/1000 {
 				r.lost.Add(1)
 				continue
 			}
 			select {
-			case queue <- late{time.Now().Add(r.delay), bytes.Clone(packet[:n])}:
+			case queue <- late{time.Now().Add(r.delay + time.Duration(r.later.Load())), bytes.Clone(packet[:n])}:
 			default:
 				r.lost.Add(1)
 			}
@@ -204,21 +211,16 @@ func within(t *testing.T, namespace, bin, dir, name string, args ...string) {
 	})
 }
 
-// A cluster whose halves are in different network namespaces, 5 ms apart by a link
-// that loses packets, gives the adapter that one process gives.
-func TestClusterAcrossNetworks(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a cluster of processes in network namespaces")
-	}
-	bin, dir := program(t), t.TempDir()
-	networks, link := namespaces(t, 5*time.Millisecond, 0.001)
+// shortJob writes job.yaml, the demo's with so many steps and a short test.
+func shortJob(t *testing.T, dir string, steps int) {
+	t.Helper()
 	text := api.DemoJob()
 	j, err := api.ParseJob("demo", strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for from, to := range map[string]string{
-		fmt.Sprintf("  steps: %d", j.Train.Steps):   "  steps: 6",
+		fmt.Sprintf("  steps: %d", j.Train.Steps):   fmt.Sprintf("  steps: %d", steps),
 		fmt.Sprintf("  warmup: %d", j.Train.Warmup): "  warmup: 2",
 		"  questions: 10000":                        "  questions: 400",
 	} {
@@ -230,6 +232,17 @@ func TestClusterAcrossNetworks(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "job.yaml"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A cluster whose halves are in different network namespaces, 5 ms apart by a link
+// that loses packets, gives the adapter that one process gives.
+func TestClusterAcrossNetworks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a cluster of processes in network namespaces")
+	}
+	bin, dir := program(t), t.TempDir()
+	networks, link := namespaces(t, 5*time.Millisecond, 0.001)
+	shortJob(t, dir, 6)
 	want := repair(t, bin, dir)
 	const first = "http://10.77.0.1:7400"
 	within(t, networks[0], bin, dir, "c1", "coordinator", "--id", "c1", "--data", "c1", "--addr", "10.77.0.1:7400")
