@@ -70,8 +70,9 @@ func (a *App) resumeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resume JOB|DIR",
 		Short: "Go on with a failed or cancelled job, or the interrupted run in a folder, from its last checkpoint",
-		Long: "Goes on with a job of a cluster, or with the run in a folder, to the same bits. With a\n" +
-			"coordinator set, an argument without a slash is a job; ./DIR is a folder always.",
+		Long: "Goes on with a job of a cluster, or with the run in a folder, to the same bits. A cluster\n" +
+			"that was down goes on with its jobs by itself: of one that waits or runs this follows the\n" +
+			"rest. With a coordinator set, an argument without a slash is a job; ./DIR is a folder always.",
 		Args: Exactly("JOB|DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if r.List != "" && !folderNamed(args[0]) {

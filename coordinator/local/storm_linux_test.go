@@ -5,10 +5,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -259,10 +257,7 @@ func (s *storm) follow(network int, args ...string) *told {
 				f.mu.Unlock()
 			}
 			if err != nil {
-				if !errors.Is(err, io.EOF) {
-					err = errors.Join(err, cmd.Process.Kill())
-				}
-				break
+				break // how it ended is what counts
 			}
 		}
 		f.ended <- cmd.Wait()

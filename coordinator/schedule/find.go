@@ -95,8 +95,9 @@ func (d *decider) try(j *state.Job, g *group, w wants, own map[string]bool) foun
 	if len(own) > 0 && w.nodes > 0 {
 		most = max(w.nodes, len(own))
 	}
-	f := found{kind: g.kind, offer: g.offer(most, j.Chief, own)}
-	f.planned, f.err = d.ask(j, g.kind, w, f.offer)
+	chief := chiefOf(j, g)
+	f := found{kind: g.kind, offer: g.offer(most, chief, own)}
+	f.planned, f.err = d.ask(j, chief, g.kind, w, f.offer)
 	if f.err != nil {
 		return f
 	}
@@ -116,9 +117,20 @@ func (d *decider) try(j *state.Job, g *group, w wants, own map[string]bool) foun
 	return f
 }
 
+// chiefOf returns the node of a group that should keep the job's run: who did, else
+// who has its newest checkpoint.
+func chiefOf(j *state.Job, g *group) string {
+	for _, name := range append([]string{j.Chief}, j.Checkpoint().Nodes...) {
+		if slices.ContainsFunc(g.nodes, func(n offered) bool { return n.Info.Name == name }) {
+			return name
+		}
+	}
+	return j.Chief
+}
+
 // ask asks the planner, or what is remembered of it.
-func (d *decider) ask(j *state.Job, kind string, w wants, o *offer) (shard.Planned, error) {
-	q := question{j.Inspection, w, j.Chief, kind, o.sum, len(o.asked)}
+func (d *decider) ask(j *state.Job, chief, kind string, w wants, o *offer) (shard.Planned, error) {
+	q := question{j.Inspection, w, chief, kind, o.sum, len(o.asked)}
 	if a, ok := d.Memo.get(q); ok {
 		return a.planned, a.err
 	}
@@ -129,7 +141,7 @@ func (d *decider) ask(j *state.Job, kind string, w wants, o *offer) (shard.Plann
 	d.plans++
 	in := j.Inspection
 	planned, err := d.Plan(shard.Request{
-		Profile: in.Profile, Nodes: slices.Clone(o.asked), Microbatches: in.Microbatches, Wire: in.Wire, Chief: j.Chief,
+		Profile: in.Profile, Nodes: slices.Clone(o.asked), Microbatches: in.Microbatches, Wire: in.Wire, Chief: chief,
 		Want: w.nodes, VisionReplicas: w.vision, LanguageReplicas: w.language,
 	})
 	if err == nil {

@@ -77,7 +77,7 @@ func (p *placing) keep() {
 
 // job places one job, or returns the code and the reason of why it waits.
 func (p *placing) job(j *state.Job) (code, why string) {
-	now := p.find(j, p.open, nil)
+	now := p.find(j, p.open, stored(j))
 	switch {
 	case now.err == nil:
 		return p.start(j, now)
@@ -109,6 +109,15 @@ func (p *placing) job(j *state.Job) (code, why string) {
 		return state.Busy, "waits for a free node: " + p.occupants()
 	}
 	return state.Busy, fmt.Sprintf("%v; %s", now.err, p.occupants())
+}
+
+// stored are the nodes that have the newest checkpoint of a job.
+func stored(j *state.Job) map[string]bool {
+	out := map[string]bool{}
+	for _, name := range j.Checkpoint().Nodes {
+		out[name] = true
+	}
+	return out
 }
 
 // start proposes a plan for a job that waited.

@@ -134,6 +134,9 @@ func (s *Server) resume(_ http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if j.State == api.Pending || j.State == api.Starting || j.State == api.Running {
+		return s.record(j), nil // a cluster that was down goes on by itself
+	}
 	reply, err := s.Cluster.Propose(r.Context(), &state.Resume{Job: j.ID, Reason: "resumed by a user"})
 	if err != nil {
 		return nil, err
@@ -147,6 +150,17 @@ func (s *Server) report(_ http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, err
 	}
 	if _, err := s.Cluster.Propose(r.Context(), &state.Report{Job: r.PathValue("id"), Report: report}); err != nil {
+		return nil, err
+	}
+	return struct{}{}, nil
+}
+
+func (s *Server) publish(_ http.ResponseWriter, r *http.Request) (any, error) {
+	var p api.Published
+	if err := read(r, &p); err != nil {
+		return nil, err
+	}
+	if _, err := s.Cluster.Propose(r.Context(), &state.Publish{Job: r.PathValue("id"), Published: p}); err != nil {
 		return nil, err
 	}
 	return struct{}{}, nil

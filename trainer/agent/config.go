@@ -47,6 +47,8 @@ type Part struct {
 	Dir     string        // of the job on this node
 	Emit    func(api.Event)
 	Log     *slog.Logger
+	// Publish tells the cluster of a checkpoint that is on disk. It does not wait.
+	Publish func(api.Published)
 	// Progress tells how far the worker is.
 	Progress func(phase string, step int, microbatches []int)
 }

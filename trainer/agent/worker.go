@@ -95,6 +95,11 @@ func (w *worker) run(ctx context.Context) {
 		case <-ended:
 		}
 	})
+	w.part.Publish = func(p api.Published) {
+		w.agent.tasks.Go(func() {
+			w.agent.deliver(ctx, "checkpoint", w.part.Job, func(ctx context.Context) error { return w.agent.client.Publish(ctx, w.part.Job, p) })
+		})
+	}
 	w.part.Log.Info("worker starts", "job", w.part.Job, "generation", w.part.Generation, "worker", w.part.Worker, "of", len(w.part.Plan.Nodes))
 	result, err := w.work(work)
 	close(ended)
@@ -205,23 +210,29 @@ func broken(err error, x api.Assignment) []int {
 	return nil
 }
 
-// report tells how a part ended until it is taken in, or not wanted any more.
+// report tells how a part ended.
 func (a *agent) report(ctx context.Context, job string, r api.Report) {
+	a.deliver(ctx, "report", job, func(ctx context.Context) error { return a.client.Report(ctx, job, r) })
+}
+
+// deliver tells the cluster something of a job until it is taken in, or not wanted
+// any more.
+func (a *agent) deliver(ctx context.Context, what, job string, call func(context.Context) error) {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		try, cancel := context.WithTimeout(ctx, beatWait)
-		err := a.client.Report(try, job, r)
+		err := call(try)
 		cancel()
 		switch {
 		case err == nil:
 			return
 		case client.Conflict(err) || client.NotFound(err):
-			a.Logger.Info("report not wanted any more", "job", job, "generation", r.Generation, "reason", err)
+			a.Logger.Info(what+" not wanted any more", "job", job, "reason", err)
 			return
 		case refused(err):
-			a.Logger.Error("report refused", "job", job, "error", err)
+			a.Logger.Error(what+" refused", "job", job, "error", err)
 			return
 		}
-		a.Logger.Debug("report not taken in yet", "job", job, "error", fmt.Sprint(err))
+		a.Logger.Debug(what+" not taken in yet", "job", job, "error", fmt.Sprint(err))
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

@@ -202,7 +202,7 @@ func (n *node) work(ctx context.Context, p agent.Part) (api.Result, error) {
 	if err != nil {
 		return api.Result{}, errors.Join(err, d.Close())
 	}
-	r, err := job.Work(ctx, j, job.Options{Dir: p.Dir, Device: d, Lanes: lanes, Emit: p.Emit, Log: p.Log, Now: time.Now, Team: t, Generation: p.Generation, Memory: n.remembers(p.Job),
+	r, err := job.Work(ctx, j, job.Options{Dir: p.Dir, Device: d, Lanes: lanes, Emit: p.Emit, Log: p.Log, Now: time.Now, Team: t, Generation: p.Generation, Memory: n.remembers(p.Job), Publish: p.Publish,
 		Progress: func(x job.Progress) { p.Progress(x.Phase, x.Step, x.Microbatches) }})
 	if err == nil {
 		n.forget(p.Job)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -93,9 +94,12 @@ func (f *folder) fresh(replace bool) error {
 	return nil
 }
 
-// discard removes a run.
-func (f *folder) discard() error {
+// discard removes a run, but for what is named.
+func (f *folder) discard(but ...string) error {
 	for _, name := range runNames() {
+		if slices.Contains(but, name) {
+			continue
+		}
 		if err := os.RemoveAll(f.path(name)); err != nil {
 			return fmt.Errorf("discard the old run: %w", err)
 		}

@@ -181,7 +181,7 @@ func (r *run) here(between bool) mark {
 type memories struct {
 	Points []held
 	Needs  []string // names of what its stages consist of
-	Stored []int    // steps of the checkpoints on its disk, if it is the chief
+	Stored []int    // steps of the checkpoints on its disk
 	Disk   int      // steps of the newest of them; 0 for none
 	Seen   int      // steps that it knows to have been made
 }
@@ -190,6 +190,16 @@ type memories struct {
 type held struct {
 	Mark  mark
 	Names []string
+}
+
+// onDisk returns the newest checkpoint that any worker has, and the first who has it.
+func onDisk(all []memories) (holder, steps int) {
+	for w, m := range all {
+		if m.Disk > steps {
+			holder, steps = w, m.Disk
+		}
+	}
+	return holder, steps
 }
 
 // says is what this worker says.
@@ -208,12 +218,14 @@ func (r *run) says(disk int, stored []int) memories {
 }
 
 // newest returns the newest point that the workers' memories hold together; of zero
-// steps where there is none. Where the checkpoint of the best validation is not on
-// the chief's disk, which is the first worker's, a point is of no use.
+// steps where there is none. Where the checkpoint of the best validation is on
+// nobody's disk, a point is of no use.
 func newest(all []memories) mark {
 	var found mark
 	have := map[int]map[string]bool{}
+	var stored []int
 	for _, m := range all {
+		stored = append(stored, m.Stored...)
 		for _, p := range m.Points {
 			if have[p.Mark.Steps] == nil {
 				have[p.Mark.Steps] = map[string]bool{}
@@ -226,7 +238,7 @@ func newest(all []memories) mark {
 	for _, m := range all {
 		for _, p := range m.Points {
 			better := p.Mark.Steps > found.Steps || p.Mark.Steps == found.Steps && p.Mark.Between && !found.Between
-			if better && (p.Mark.Best == 0 || slices.Contains(all[0].Stored, p.Mark.Best)) && covers(have[p.Mark.Steps], all) {
+			if better && (p.Mark.Best == 0 || slices.Contains(stored, p.Mark.Best)) && covers(have[p.Mark.Steps], all) {
 				found = p.Mark
 			}
 		}

@@ -36,6 +36,9 @@ type Options struct {
 	Generation int
 	// Memory, where it is set, is what the worker keeps of the job between generations.
 	Memory *Memory
+	// Publish, where it is set, is told of every checkpoint that is on disk. It does
+	// not wait.
+	Publish func(api.Published)
 	// Progress, where it is set, is told whenever this worker has got further. Calls
 	// do not overlap.
 	Progress func(Progress)
@@ -87,7 +90,7 @@ func Work(ctx context.Context, j api.Job, o Options) (api.Result, error) {
 	switch {
 	case none != nil:
 		// What a worker of an earlier generation left is not a run.
-		if err := f.discard(); err != nil {
+		if err := f.discard("checkpoints"); err != nil { // copies of another chief's
 			return api.Result{}, err
 		}
 		s, known := o.Memory.recall(j)
@@ -153,6 +156,7 @@ type run struct {
 	taken                   int   // step whose checkpoint training ended with
 	trainable               bool  // the engine holds a state that training came to
 	buddies                 *buddies
+	saving                  *saving // nil without one under way
 	ended                   []point // what training came to, where memory keeps it
 	before, after           mark    // of the last step: before what comes between steps, and after it
 	steps                   []api.Step
@@ -272,6 +276,7 @@ func closeLanes(lanes []*model.Lane) {
 // release gives back the model and what it is trained with, in the reverse order
 // of opening.
 func (r *run) release() {
+	r.stopSave()
 	r.buddies.close()
 	r.buddies = nil
 	if r.engine != nil {

@@ -308,6 +308,97 @@ func TestMemoriesOutliveANode(t *testing.T) {
 	}
 }
 
+// Where nothing is left but disks, training goes on from the newest checkpoint that
+// any of them holds, and chooses the best validated one wherever it is.
+func TestDisksOutliveEverything(t *testing.T) {
+	b := newBench(t)
+	b.job.Train.Steps, b.job.Train.CheckpointEvery = 6, 2
+	b.job.Train.Microbatches, b.job.Train.Batch = 3, 6
+	b.job.Data.Test = api.Source{Format: "fashiongrid", Split: "test", Limit: 40}
+	b.job.Evaluate.MaxNewTokens, b.job.Evaluate.Batch = 1, 20
+	profile, err := job.Profile(context.Background(), b.job)
+	b.check(err)
+	v, l := len(profile.Towers[0].Blocks), len(profile.Towers[1].Blocks)
+	url := hub(t)
+	plan := func(workers [][]int, names ...string) shard.Plan {
+		p := stages(3, len(names), []int{v}, []int{l}, workers)
+		p.Nodes = names
+		return p
+	}
+	first := plan([][]int{{0, 1}, {2}}, "a", "b", "c")
+	for name, c := range map[string]struct {
+		lost     []string
+		damaged  string // node, of whose blobs each gets one bit flipped
+		next     shard.Plan
+		validate int
+	}{
+		"all are there":                {next: first},
+		"the chief is gone":            {lost: []string{"a"}, next: plan([][]int{{0}, {1}}, "b", "c")},
+		"a new chief without a disk":   {lost: []string{"a"}, next: plan([][]int{{0}, {1}}, "c", "b")},
+		"the copy is gone":             {lost: []string{"b"}, next: plan([][]int{{0}, {1}}, "a", "c")},
+		"the chief's disk is damaged":  {damaged: "a", next: first},
+		"best on another's disk":       {lost: []string{"a"}, next: plan([][]int{{1}, {0}}, "c", "b"), validate: 2},
+		"one node goes on by its copy": {lost: []string{"a", "c"}, next: plan([][]int{{0}, {0}}, "b")},
+	} {
+		if testing.Short() && name != "a new chief without a disk" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			b := &bench{T: t, dir: t.TempDir(), model: b.model, device: b.device, job: b.job}
+			b.job.Train.ValidateEvery = c.validate
+			want, err := job.Run(context.Background(), b.job, b.options(filepath.Join(b.dir, "whole")))
+			b.check(err)
+			var published []api.Published
+			if _, err := b.work(url, first, 1, func(w int, o *job.Options, stop func()) {
+				if w == 0 {
+					o.Publish = func(p api.Published) {
+						if published = append(published, p); p.Step == 4 {
+							stop()
+						}
+					}
+				}
+			}); err == nil {
+				t.Fatal("the team went on without a worker")
+			}
+			if last := published[len(published)-1]; len(published) != 2 || last.Step != 4 || last.Generation != 1 || len(last.SHA256) != 64 || !slices.Equal(last.Nodes, []string{"a", "b"}) {
+				t.Errorf("published %+v", published)
+			}
+			for _, n := range c.lost {
+				b.check(os.RemoveAll(filepath.Join(b.dir, "nodes", n)))
+			}
+			blobs, err := filepath.Glob(filepath.Join(b.dir, "nodes", c.damaged, "checkpoints", "*.safetensors"))
+			b.check(err)
+			for _, path := range blobs {
+				if c.damaged == "" {
+					break
+				}
+				raw, err := os.ReadFile(path)
+				b.check(err)
+				raw[len(raw)-9] ^= 4
+				b.check(os.WriteFile(path, raw, 0o644))
+			}
+			var steps []int
+			results, err := b.work(url, c.next, 2, func(w int, o *job.Options, _ func()) {
+				if w == 0 {
+					o.Emit = func(e api.Event) {
+						if e.Step != nil {
+							steps = append(steps, e.Step.Step)
+						}
+					}
+				}
+			})
+			b.check(err)
+			got := results[0]
+			if got.AdapterSHA256 != want.AdapterSHA256 || got.AdapterSHA256 == "" || !reflect.DeepEqual(got.Scores(), want.Scores()) {
+				t.Errorf("adapter %s, want %s; scores %+v, want %+v", got.AdapterSHA256, want.AdapterSHA256, got.Scores(), want.Scores())
+			}
+			if !slices.Equal(steps, []int{5, 6}) {
+				t.Errorf("steps %v were made again, want those after the fourth", steps)
+			}
+		})
+	}
+}
+
 // What one worker cannot open ends the job on all of them, as invalid input.
 func TestTeamRefuses(t *testing.T) {
 	b := newBench(t)

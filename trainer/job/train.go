@@ -198,7 +198,7 @@ func (r *run) graph(o objective.Config, trained []int) (step.Graph, error) {
 }
 
 // trainSteps trains from the newest checkpoint to the last step.
-func (r *run) trainSteps(ctx context.Context) error {
+func (r *run) trainSteps(ctx context.Context) (err error) {
 	first, err := r.restore(ctx)
 	if err != nil {
 		return err
@@ -228,6 +228,9 @@ func (r *run) trainSteps(ctx context.Context) error {
 	defer func() {
 		stop()
 		for range batches { // its goroutine ends before what it reads is closed
+		}
+		if ctx.Err() == nil && r.team.Alone() { // training failed by itself: what was to be saved is worth having
+			err = errors.Join(err, r.awaitSave(ctx))
 		}
 	}()
 	for x := range batches {
@@ -288,9 +291,12 @@ func (r *run) betweenSteps(ctx context.Context) (stop bool, err error) {
 		r.emit(api.Event{Event: "note", Message: fmt.Sprintf("stopped after step %d: no better validation score in %d validations", s, t.Patience)})
 	}
 	if len(metrics) > 0 || stop || s == t.Steps || t.CheckpointEvery > 0 && s%t.CheckpointEvery == 0 {
-		if err := r.checkpoint(ctx, metrics); err != nil {
+		// A validated one may be what training ends with.
+		if err := r.checkpoint(ctx, s, metrics, len(metrics) > 0); err != nil {
 			return false, err
 		}
+	} else if err := r.pollSave(); err != nil {
+		return false, err
 	}
 	r.after = r.here(true)
 	return stop, nil
@@ -312,49 +318,73 @@ func (r *run) takeBest(ctx context.Context) error {
 	if r.job.Train.ValidateEvery == 0 || r.state.Best == 0 || r.state.Best == r.state.Step {
 		return nil
 	}
-	var c *checkpoint.Checkpoint
-	if r.team.Chief() {
-		var skipped []checkpoint.Skipped
-		var err error
-		c, skipped, err = r.store().Best(ctx, r.identity)
-		r.report(skipped)
-		if err != nil {
-			return fmt.Errorf("take the best checkpoint: %w", err)
-		}
-		r.taken = c.Manifest.Step
+	r.taken = r.state.Best
+	holder, here, err := r.whoStores(ctx, r.taken)
+	if err == nil && holder < 0 {
+		err = fmt.Errorf("step %d: %w", r.taken, checkpoint.ErrNone)
 	}
-	if err := r.load(ctx, c, r.state.Best); err != nil {
+	var c *checkpoint.Checkpoint
+	if err == nil && holder == r.team.Worker() {
+		c, err = r.store().Load(ctx, r.taken, r.identity)
+	}
+	if err != nil {
+		return fmt.Errorf("take the best checkpoint: %w", err)
+	}
+	if err := r.load(ctx, c, r.taken); err != nil {
 		return err
+	}
+	if !here { // the chief exports from its own disk
+		if err := r.checkpoint(ctx, r.taken, map[string]float64{scoreMetric: r.state.BestScore}, true); err != nil {
+			return err
+		}
 	}
 	r.emit(api.Event{Event: "note", Message: fmt.Sprintf("took the best checkpoint, of step %d", r.taken)})
 	return nil
 }
 
+// whoStores returns the first worker whose disk holds the checkpoint of a step, -1
+// where none does, and whether the chief's does.
+func (r *run) whoStores(ctx context.Context, s int) (holder int, chief bool, err error) {
+	list, err := r.store().List()
+	if err != nil {
+		return 0, false, err
+	}
+	there := slices.ContainsFunc(list, func(l checkpoint.Listed) bool {
+		return l.Err == nil && l.Manifest.Step == s && l.Manifest.Matches(r.identity) == nil
+	})
+	all, err := r.team.Gather(ctx, "who has a checkpoint", encoded(there))
+	if err != nil {
+		return 0, false, err
+	}
+	holder = -1
+	for w, raw := range all {
+		if err := decoded(raw, &there); err != nil {
+			return 0, false, err
+		}
+		if there && holder < 0 {
+			holder = w
+		}
+		chief = chief || there && w == 0
+	}
+	return holder, chief, nil
+}
+
 // keepLast makes sure that memory and the chief's disk hold what training came to:
 // what follows changes it.
 func (r *run) keepLast(ctx context.Context) error {
-	if !r.remembers() {
-		return nil
-	}
-	err := r.buddies.flush(ctx)
-	if err != nil {
-		return err
-	}
-	if r.ended, err = r.points(ctx); err != nil {
-		return err
-	}
-	there := false
-	if r.team.Chief() {
-		list, err := r.store().List()
-		if err != nil {
+	if r.remembers() {
+		if err := r.buddies.flush(ctx); err != nil {
 			return err
 		}
-		there = slices.ContainsFunc(list, func(l checkpoint.Listed) bool { return l.Err == nil && l.Manifest.Step == r.state.Step })
+		var err error
+		if r.ended, err = r.points(ctx); err != nil {
+			return err
+		}
 	}
-	raw, err := r.team.Tell(ctx, "whether the last checkpoint is there", 0, encoded(there))
-	if err == nil {
-		err = decoded(raw, &there)
+	if err := r.awaitSave(ctx); err != nil {
+		return err
 	}
+	_, there, err := r.whoStores(ctx, r.state.Step)
 	if err != nil || there {
 		return err
 	}
@@ -362,26 +392,30 @@ func (r *run) keepLast(ctx context.Context) error {
 	if r.state.Best == r.state.Step {
 		metrics[scoreMetric] = r.state.BestScore
 	}
-	return r.checkpoint(ctx, metrics)
+	return r.checkpoint(ctx, r.state.Step, metrics, true)
 }
 
 // restore goes back to the newest state that there is, in the workers' memories or
 // on the chief's disk, and returns how many steps it holds.
 func (r *run) restore(ctx context.Context) (first int, err error) {
-	var c *checkpoint.Checkpoint
-	var stored []int
-	disk := 0
-	if r.team.Chief() {
-		if c, stored, err = r.newestCheckpoint(ctx); err != nil {
-			return 0, err
+	c, stored, unusable := r.newestCheckpoint(ctx)
+	if unusable != nil {
+		if r.team.Alone() {
+			return 0, unusable
 		}
-		if c != nil {
-			disk = c.Manifest.Step
-		}
+		r.Log.Warn("checkpoints on this disk not used", "error", unusable) // others may have them
 	}
-	m, disk, err := r.compare(ctx, disk, stored)
-	if c != nil && (err != nil || m.Steps > disk) {
+	disk := 0
+	if c != nil {
+		disk = c.Manifest.Step
+	}
+	m, holder, disk, err := r.compare(ctx, disk, stored)
+	if c != nil && (err != nil || m.Steps > disk || holder != r.team.Worker()) {
 		err = errors.Join(err, c.Close())
+		c = nil
+	}
+	if err == nil && max(m.Steps, disk) == 0 && r.team.Chief() {
+		err = unusable
 	}
 	if err != nil {
 		return 0, err
@@ -389,7 +423,7 @@ func (r *run) restore(ctx context.Context) (first int, err error) {
 	if m.Steps > disk {
 		err = r.restoreMemory(ctx, m)
 	} else {
-		m, err = r.restoreDisk(ctx, c, disk)
+		m, err = r.restoreDisk(ctx, c, holder, disk)
 	}
 	if err != nil {
 		return 0, err
@@ -423,25 +457,26 @@ func (r *run) newestCheckpoint(ctx context.Context) (c *checkpoint.Checkpoint, s
 }
 
 // compare finds what all workers together can go on from: the newest point of their
-// memories and the newest checkpoint.
-func (r *run) compare(ctx context.Context, disk int, stored []int) (m mark, onDisk int, err error) {
+// memories and the newest checkpoint, with who holds that.
+func (r *run) compare(ctx context.Context, disk int, stored []int) (m mark, holder, steps int, err error) {
 	raw, err := r.team.Gather(ctx, "what training can go on from", encoded(r.says(disk, stored)))
 	if err != nil {
-		return m, 0, err
+		return m, 0, 0, err
 	}
 	all := make([]memories, len(raw))
 	seen := 0
 	for w := range raw {
 		if err := decoded(raw[w], &all[w]); err != nil {
-			return m, 0, err
+			return m, 0, 0, err
 		}
 		seen = max(seen, all[w].Seen)
 	}
-	m, onDisk = newest(all), all[0].Disk
-	if lost := seen - max(m.Steps, onDisk); lost > 0 {
+	m = newest(all)
+	holder, steps = onDisk(all)
+	if lost := seen - max(m.Steps, steps); lost > 0 {
 		r.state.Lost += lost
 	}
-	return m, onDisk, nil
+	return m, holder, steps, nil
 }
 
 // restoreMemory takes a point that the memories hold.
@@ -453,22 +488,22 @@ func (r *run) restoreMemory(ctx context.Context, m mark) error {
 	return err
 }
 
-// restoreDisk takes the chief's checkpoint of so many steps; of none, what the
+// restoreDisk takes the holder's checkpoint of so many steps; of none, what the
 // engines were opened with.
-func (r *run) restoreDisk(ctx context.Context, c *checkpoint.Checkpoint, steps int) (m mark, err error) {
+func (r *run) restoreDisk(ctx context.Context, c *checkpoint.Checkpoint, holder, steps int) (m mark, err error) {
 	if steps == 0 {
 		r.engine.Loaded(0)
 		r.trainable = true
 		return mark{Between: true}, nil
 	}
-	if r.team.Chief() {
+	if c != nil {
 		if err := r.recallBest(ctx, steps); err != nil {
 			return m, errors.Join(err, c.Close())
 		}
 		r.state.Step = steps
 		m = r.here(true)
 	}
-	raw, err := r.team.Tell(ctx, "newest checkpoint", 0, encoded(m))
+	raw, err := r.team.Tell(ctx, "newest checkpoint", holder, encoded(m))
 	if err == nil {
 		err = decoded(raw, &m)
 	}

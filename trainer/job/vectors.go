@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
-	"strings"
 
-	"ressa/coordinator/api"
 	"ressa/kernels"
 	"ressa/trainer/checkpoint"
 	"ressa/trainer/checkpoint/safetensors"
@@ -49,40 +45,6 @@ func readSlots(ctx context.Context, stream kernels.Stream, v *optim.Vector) ([]s
 		}
 	}
 	return out, nil
-}
-
-// checkpoint saves the trained state of all stages on the chief. Its content does
-// not tell which stages there were.
-func (r *run) checkpoint(ctx context.Context, metrics map[string]float64) error {
-	var entries []safetensors.Entry
-	err := r.team.Collect(ctx, "trained state", func(stage int) ([]byte, error) {
-		state, err := r.stageState(ctx, stage)
-		return encoded(state), err
-	}, func(stage int, said []byte) error {
-		var state []slotState
-		if err := decoded(said, &state); err != nil {
-			return fmt.Errorf("of stage %d: %w", stage, err)
-		}
-		for _, s := range state {
-			entries = append(entries, safetensors.Entry{Name: s.Name, DType: safetensors.F32, Shape: []int{s.Rows, s.Cols},
-				Write: func(w io.Writer) error { _, err := w.Write(s.Raw); return err }})
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("checkpoint of step %d: %w", r.state.Step, err)
-	}
-	if r.team.Chief() {
-		slices.SortFunc(entries, func(a, b safetensors.Entry) int { return strings.Compare(a.Name, b.Name) })
-		_, err = r.store().Save(ctx, checkpoint.Snapshot{Identity: r.identity, Seed: r.job.Seed, Step: r.state.Step, Generation: r.Generation,
-			CreatedAt: r.Now(), Tensors: entries, Metrics: metrics})
-		if err != nil {
-			return fmt.Errorf("checkpoint of step %d: %w", r.state.Step, err)
-		}
-	}
-	r.save(api.Running)
-	r.emit(api.Event{Event: "checkpoint", Done: r.state.Step, Total: r.job.Train.Steps, Of: "checkpoint"})
-	return nil
 }
 
 // stock is a checkpoint as something to give; nil has nothing.

@@ -50,7 +50,8 @@ func (c *Client) Cancel(ctx context.Context, id string) (api.JobRecord, error) {
 	return out, c.call(ctx, http.MethodPost, jobPath(id, "/cancel"), nil, &out)
 }
 
-// Resume goes on with a job that failed or was cancelled.
+// Resume goes on with a job that failed or was cancelled; one that has not ended is
+// returned as it is.
 func (c *Client) Resume(ctx context.Context, id string) (api.JobRecord, error) {
 	var out api.JobRecord
 	return out, c.call(ctx, http.MethodPost, jobPath(id, "/resume"), nil, &out)
@@ -73,4 +74,9 @@ func (c *Client) Explain(ctx context.Context, id string) ([]string, error) {
 // Report says how a worker's part of a generation ended.
 func (c *Client) Report(ctx context.Context, id string, r api.Report) error {
 	return c.call(ctx, http.MethodPost, jobPath(id, "/report"), r, nil)
+}
+
+// Publish says that a checkpoint of a job is on disk.
+func (c *Client) Publish(ctx context.Context, id string, p api.Published) error {
+	return c.call(ctx, http.MethodPost, jobPath(id, "/checkpoints"), p, nil)
 }
