@@ -1,5 +1,7 @@
 package api
 
+import "time"
+
 // What coordinators and nodes say to each other over the hub: the NATS servers
 // of the coordinators, core messaging only. No message is larger than
 // [MaxHubPayload].
@@ -14,6 +16,7 @@ const MaxPiece = 512 << 10
 const (
 	HeaderSize  = "Ressa-Size"  // bytes of the whole file
 	HeaderError = "Ressa-Error" // why there is nothing else in the reply
+	HeaderBusy  = "Ressa-Busy"  // set: not the reply yet, but a sign of life, at least every [BusyEvery]
 )
 
 // LogSubject is where the workers of a job send a [LogLine] a message. Every
@@ -27,7 +30,11 @@ func EventSubject(job string) string { return "ressa.job." + job + ".event" }
 // NudgeSubject is where a node listens for empty messages: beat now.
 func NudgeSubject(node string) string { return "ressa.node." + node + ".nudge" }
 
-// InspectSubject is where a node answers an [Inspect] with an [Inspection].
+// BusyEvery is how often a node that works on a reply says so.
+const BusyEvery = time.Second
+
+// InspectSubject is where a node answers an [Inspect] with an [Inspection], after any
+// number of replies with [HeaderBusy].
 func InspectSubject(node string) string { return "ressa.node." + node + ".inspect" }
 
 // FilesSubject is where a node answers a [FileRequest].

@@ -26,7 +26,8 @@ type reign struct {
 
 	mu         sync.Mutex
 	inspecting map[string]schedule.Inspecting
-	why        map[string]string // by pending job
+	failed     map[string]time.Time // when a job's last inspection did
+	why        map[string]string    // by pending job
 }
 
 // watchRaft leads while Raft says so, and notes which members are silent.
@@ -88,7 +89,7 @@ func (m *Cluster) decide(ctx context.Context) {
 		return
 	}
 	r := &reign{cluster: m, leases: schedule.NewLeases(m.config.Now()), wake: make(chan struct{}, 1),
-		inspecting: map[string]schedule.Inspecting{}, why: map[string]string{}}
+		inspecting: map[string]schedule.Inspecting{}, failed: map[string]time.Time{}, why: map[string]string{}}
 	m.mu.Lock()
 	m.reign = r
 	m.silent = map[string]bool{}
@@ -197,8 +198,13 @@ func (r *reign) look(s *state.State) map[string]schedule.Inspecting {
 		if j := s.Job(job); j == nil || j.State != api.Pending || j.Inspection != nil {
 			if i.Node == "" {
 				delete(r.inspecting, job)
+				delete(r.failed, job)
 			}
 			continue
+		}
+		if i.Node == "" && time.Since(r.failed[job]) > againWait {
+			i.Tried = nil // whoever could not be asked may be back
+			r.inspecting[job] = i
 		}
 		out[job] = i
 	}
@@ -219,8 +225,13 @@ func (r *reign) alert() {
 	}
 }
 
-// inspectWait is how long a node may look at a job.
-const inspectWait = time.Minute
+// inspectWait is how long a node may look at a job, lifeWait how long it may be silent
+// meanwhile: a request or its reply can be lost with a connection.
+const (
+	inspectWait = 10 * time.Minute
+	lifeWait    = 5 * api.BusyEvery
+	againWait   = 10 * time.Second // until nodes that failed are asked again
+)
 
 // inspect has a node look at a job and proposes what it found.
 func (r *reign) inspect(ctx context.Context, o schedule.Order) {
@@ -237,6 +248,7 @@ func (r *reign) inspect(ctx context.Context, o schedule.Order) {
 	if err != nil {
 		m.config.Logger.Info("no inspection", "job", o.Job, "node", o.Node, "error", err)
 		i.Tried = append(i.Tried, o.Node)
+		r.failed[o.Job] = time.Now()
 	}
 	r.inspecting[o.Job] = i
 }
@@ -250,7 +262,7 @@ func (m *Cluster) ask(ctx context.Context, node, spec string) (api.Inspection, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, inspectWait)
 	defer cancel()
-	msg, err := m.hub.conn.RequestWithContext(ctx, api.InspectSubject(node), raw)
+	msg, err := request(ctx, m.hub.conn, api.InspectSubject(node), raw)
 	if errors.Is(err, nats.ErrNoResponders) {
 		return found, fmt.Errorf("node %s is not on the hub: %w", node, err)
 	}
@@ -261,6 +273,32 @@ func (m *Cluster) ask(ctx context.Context, node, spec string) (api.Inspection, e
 		return found, fmt.Errorf("node %s: inspection: %w", node, err)
 	}
 	return found, nil
+}
+
+// request asks somebody who shows signs of life until the reply is there.
+func request(ctx context.Context, c *nats.Conn, subject string, data []byte) (*nats.Msg, error) {
+	inbox, err := c.SubscribeSync(c.NewInbox())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = inbox.Unsubscribe() }() // fails where the connection is closed
+	if err := c.PublishRequest(subject, inbox.Subject, data); err != nil {
+		return nil, err
+	}
+	for {
+		alive, cancel := context.WithTimeoutCause(ctx, lifeWait, fmt.Errorf("no sign of life for %v", lifeWait))
+		msg, err := inbox.NextMsgWithContext(alive)
+		if err != nil && ctx.Err() == nil && alive.Err() != nil {
+			err = context.Cause(alive)
+		}
+		cancel()
+		if err != nil {
+			return nil, err
+		}
+		if msg.Header.Get(api.HeaderBusy) == "" {
+			return msg, nil
+		}
+	}
 }
 
 // nudge has a node beat now. A lost one costs a quarter of a lease.

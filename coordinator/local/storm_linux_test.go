@@ -457,3 +457,35 @@ func (s *storm) history(status []byte) {
 		s.say("history\n%s", raw)
 	}
 }
+
+// When one of four trainers is killed, the others go on within the lease and a little
+// more, from the last step but one at the latest, with the same adapter to come.
+func TestATrainerIsKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts clusters of processes in network namespaces")
+	}
+	bin, dir := program(t), t.TempDir()
+	const steps = 120
+	shortJob(t, dir, steps)
+	s := newStorm(t, bin, dir, *stormSeed)
+	want := s.undisturbed(steps)
+	for i := range *stormSeeds {
+		f := s.follow(0, "repair", "job.yaml", "--nodes", "4", "--output", fmt.Sprint("killed", i))
+		s.reach(f, 1+s.dice.IntN(steps-10))
+		victim := s.nodes[stormCoordinators+s.dice.IntN(4)]
+		at, before := time.Now(), f.step()
+		s.kill(victim)
+		s.reach(f, before+2) // one may have been under way
+		gap := time.Since(at)
+		s.say("%s was killed after step %d, step %d came %.2f s later", victim.name, before, before+2, gap.Seconds())
+		s.check(f, want, steps)
+		if f.result.StepsLost > 1 || f.result.Generations != 2 {
+			s.t.Errorf("%d steps lost in %d generations, want at most 1 in 2", f.result.StepsLost, f.result.Generations)
+		}
+		if gap > 30*time.Second {
+			t.Errorf("went on after %v, the lease is 3 s", gap)
+		}
+		s.start(victim)
+		s.await(4)
+	}
+}

@@ -61,26 +61,41 @@ func (a *agent) conn() *nats.Conn {
 	return a.hub
 }
 
-// inspectWait bounds a look at a job.
-const inspectWait = time.Minute
+// inspectWait bounds a look at a job: the folder of a large model may be hashed.
+const inspectWait = 10 * time.Minute
 
-// inspect answers what a job costs, or what is wrong with it.
+// inspect answers what a job costs, or what is wrong with it, and shows that it is
+// alive until it does. Replies go over the connection that there is by then.
 func (a *agent) inspect(ctx context.Context, m *nats.Msg) {
-	var ask api.Inspect
-	found := api.Inspection{}
-	if err := json.Unmarshal(m.Data, &ask); err != nil {
-		found = api.Inspection{Error: "inspect: " + err.Error(), ExitCode: api.ExitFailed}
-	} else {
-		ctx, cancel := context.WithTimeout(ctx, inspectWait)
-		defer cancel()
-		found = a.Inspect(ctx, ask.Spec)
-	}
-	raw, err := json.Marshal(found)
-	if err == nil {
-		err = m.Respond(raw)
-	}
-	if err != nil {
-		a.Logger.Warn("inspection not answered", "error", err)
+	ctx, cancel := context.WithTimeout(ctx, inspectWait)
+	defer cancel()
+	done := make(chan api.Inspection, 1)
+	a.tasks.Go(func() {
+		var ask api.Inspect
+		if err := json.Unmarshal(m.Data, &ask); err != nil {
+			done <- api.Inspection{Error: "inspect: " + err.Error(), ExitCode: api.ExitFailed}
+			return
+		}
+		done <- a.Inspect(ctx, ask.Spec)
+	})
+	busy := time.NewTicker(api.BusyEvery)
+	defer busy.Stop()
+	for {
+		reply := nats.NewMsg(m.Reply)
+		select {
+		case <-busy.C:
+			reply.Header.Set(api.HeaderBusy, "1")
+			_ = a.conn().PublishMsg(reply) // the next one, or the reply, tells as much
+		case found := <-done:
+			var err error
+			if reply.Data, err = json.Marshal(found); err == nil {
+				err = a.conn().PublishMsg(reply)
+			}
+			if err != nil {
+				a.Logger.Warn("inspection not answered", "error", err)
+			}
+			return
+		}
 	}
 }
 

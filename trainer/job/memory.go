@@ -122,6 +122,7 @@ func (r *run) remember(ctx context.Context) {
 		m.points, m.masks, m.steps = nil, nil, nil
 	}
 	m.known, m.config, m.state = true, r.identity.Config, *r.state.clone()
+	m.state.Seconds += r.Now().Sub(r.started).Seconds()
 	if r.applied != nil { // the masks are those of the model, checked
 		m.masks = r.masks
 	}
