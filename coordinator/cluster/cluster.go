@@ -258,6 +258,14 @@ func (m *Cluster) Leader() (leader api.Member, self, ok bool) {
 	if id == "" {
 		return api.Member{}, false, false
 	}
+	if string(id) == m.config.ID {
+		m.mu.Lock()
+		reigns := m.reign != nil
+		m.mu.Unlock()
+		if !reigns { // what was committed before is not all applied yet
+			return api.Member{}, false, false
+		}
+	}
 	for _, x := range m.State().Members() {
 		if x.ID == string(id) {
 			x.Leader, x.Alive = true, true

@@ -74,6 +74,7 @@ func newStorm(t *testing.T, bin, dir string, seed uint64) *storm {
 	}
 	for i := range 4 {
 		name := fmt.Sprintf("t%d", i+1)
+		s.disk(name)
 		s.nodes = append(s.nodes, &process{name: name, network: i % 2,
 			args: []string{"trainer", "--name", name, "--data", name, "--threads", "1", "--coordinator", s.urls}})
 	}
@@ -218,6 +219,35 @@ func (s *storm) leader() *process {
 	return nil
 }
 
+// generation returns that of the newest job; 0 where nobody answers.
+func (s *storm) generation() int {
+	var list struct {
+		Jobs []api.Status `json:"jobs"`
+	}
+	raw, err := s.ask("status", "-o", "json")
+	if err != nil || json.Unmarshal(raw, &list) != nil || len(list.Jobs) == 0 {
+		return 0
+	}
+	return list.Jobs[0].Generation
+}
+
+// disk gives a trainer a disk of its own, which can be filled up.
+func (s *storm) disk(name string) {
+	s.t.Helper()
+	dir := filepath.Join(s.dir, name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256m"); err != nil {
+		s.t.Skip("no mounts here: ", err)
+	}
+	s.t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			s.t.Error(err)
+		}
+	})
+}
+
 // told are the events of a followed repair.
 type told struct {
 	mu     sync.Mutex
@@ -345,7 +375,7 @@ func (s *storm) blow(f *told) {
 		return least + time.Duration(s.dice.Int64N(int64(most-least)))
 	}
 	long := wait(500*time.Millisecond, 7*time.Second)
-	kind := s.dice.IntN(9)
+	kind := s.dice.IntN(11)
 	if kind == 1 || kind == 2 {
 		if l := s.leader(); l != nil {
 			coordinator = l
@@ -398,6 +428,31 @@ func (s *storm) blow(f *told) {
 		s.link.later.Store(int64(60 * time.Millisecond))
 		time.Sleep(long)
 		s.link.later.Store(0)
+	case 9:
+		other := s.nodes[stormCoordinators+s.dice.IntN(4)]
+		before := s.generation()
+		s.say("%s: kill -9 %s, and %s as soon as the others have another plan", at, trainer.name, other.name)
+		s.kill(trainer)
+		for end := time.Now().Add(10 * time.Second); s.generation() == before && time.Now().Before(end); {
+			time.Sleep(20 * time.Millisecond)
+		}
+		time.Sleep(wait(time.Millisecond, 800*time.Millisecond)) // in the middle of the recovery
+		s.kill(other)
+		time.Sleep(long)
+		s.start(trainer)
+		if other != trainer {
+			s.start(other)
+		}
+	case 10:
+		filler := filepath.Join(s.dir, trainer.name, "filler")
+		s.say("%s: the disk of %s is full for %v", at, trainer.name, long)
+		if err := exec.Command("dd", "if=/dev/zero", "of="+filler, "bs=64k").Run(); err == nil {
+			s.t.Errorf("the disk of %s did not fill up", trainer.name)
+		}
+		time.Sleep(long)
+		if err := os.Remove(filler); err != nil {
+			s.t.Error(err)
+		}
 	case 8:
 		s.say("%s: 5 %% of packets are lost for %v", at, long)
 		s.link.worse.Store(50)
@@ -487,5 +542,69 @@ func TestATrainerIsKilled(t *testing.T) {
 		}
 		s.start(victim)
 		s.await(4)
+	}
+}
+
+// When every process is killed at once, those who are back go on from the newest
+// checkpoint that was published, also where the disk that it was written to first is
+// gone for good; `ressa resume` follows the job to its end.
+func TestEverythingIsKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts clusters of processes in network namespaces")
+	}
+	bin, dir := program(t), t.TempDir()
+	const steps, every = 150, 20
+	shortJob(t, dir, steps)
+	path := filepath.Join(dir, "job.yaml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(text, []byte("  checkpoint_every: 100")) {
+		t.Fatal("the demo's job has no checkpoint_every: 100")
+	}
+	if err := os.WriteFile(path, bytes.Replace(text, []byte("  checkpoint_every: 100"), fmt.Appendf(nil, "  checkpoint_every: %d", every), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := newStorm(t, bin, dir, *stormSeed)
+	want := s.undisturbed(steps)
+	for i, gone := range []bool{false, true} {
+		f := s.follow(0, "repair", "job.yaml", "--nodes", "4", "--output", fmt.Sprint("killed", i))
+		s.reach(f, every+5+s.dice.IntN(steps/2))
+		var list struct {
+			Jobs []api.Status `json:"jobs"`
+		}
+		raw, err := s.ask("status", "-o", "json")
+		if err == nil {
+			err = json.Unmarshal(raw, &list)
+		}
+		if err != nil || len(list.Jobs) == 0 || len(list.Jobs[0].Ranks) == 0 {
+			t.Fatalf("status: %v: %s", err, raw)
+		}
+		job, chief, at := list.Jobs[0].Job, list.Jobs[0].Ranks[0].Node, f.step()
+		for _, p := range s.nodes {
+			s.kill(p)
+		}
+		s.say("everything was killed after step %d; the run was on %s", at, chief)
+		if gone {
+			if err := os.RemoveAll(filepath.Join(dir, chief, "jobs")); err != nil {
+				t.Fatal(err)
+			}
+			s.say("%s lost its disk", chief)
+		}
+		for _, p := range s.nodes {
+			s.start(p)
+		}
+		s.await(4)
+		again := s.follow(1, "resume", job, "--output", fmt.Sprint("resumed", i))
+		s.check(again, want, steps)
+		// The newest checkpoint may not have been there yet.
+		if n := len(again.steps) - steps; n > 2*every || again.result.StepsLost > 2*every || again.result.StepsLost == 0 && !gone {
+			t.Errorf("%d steps were told again, %d lost; checkpoints are %d apart", n, again.result.StepsLost, every)
+		}
+		s.check(f, want, steps) // who followed from the start has waited
+		if raw, err := s.ask("explain", job); err == nil {
+			s.say("explained:\n%s", raw)
+		}
 	}
 }

@@ -156,6 +156,16 @@ func (s *Server) serve(x route, w http.ResponseWriter, r *http.Request) {
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	out, err := x.handle(w, r)
+	if errors.Is(err, state.ErrNotFound) && !x.leader && r.Header.Get(forwarded) == "" {
+		// This member may be behind.
+		switch leader, self, ok := s.Cluster.Leader(); {
+		case !ok:
+			err = noLeader("no coordinator leads at the moment")
+		case !self:
+			s.pass(w, r, leader)
+			return
+		}
+	}
 	switch {
 	case err != nil:
 		s.fail(w, err)

@@ -206,6 +206,11 @@ func onDisk(all []memories) (holder, steps int) {
 // says is what this worker says.
 func (r *run) says(disk int, stored []int) memories {
 	out := memories{Needs: r.needed(), Stored: stored, Disk: disk, Seen: r.state.Step}
+	if r.resumed && r.team.Chief() {
+		if past := pastSteps(r.folder.path(eventsFile), r.job.Train.Steps); len(past) > 0 {
+			out.Seen = max(out.Seen, past[len(past)-1].Step)
+		}
+	}
 	if !r.remembers() {
 		return out
 	}
