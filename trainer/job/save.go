@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ressa/coordinator/api"
+	"ressa/trainer/adapter"
 	"ressa/trainer/checkpoint"
 	"ressa/trainer/checkpoint/safetensors"
 )
@@ -33,13 +34,19 @@ type saved struct {
 	sha256 string   // of the manifest
 }
 
-// savers are the workers on whose disks a checkpoint is written: the chief and,
-// where there is one, the next.
+// savers are the workers on whose disks a checkpoint is written: the chief and those
+// after it, so that any two nodes may be lost at once where adapters are trained, and
+// one where everything is, which is several times the model.
 func (r *run) savers() []int {
-	if r.team.Alone() {
-		return []int{0}
+	copies := 2
+	if adapter.Method(r.job.Adapter.Method).LowRank() {
+		copies = 3
 	}
-	return []int{0, 1}
+	out := make([]int, min(copies, r.team.Size()))
+	for w := range out {
+		out[w] = w
+	}
+	return out
 }
 
 // checkpoint begins to save the trained state of all stages, as that of so many
