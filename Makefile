@@ -45,8 +45,12 @@ study: ## measure patterns, methods and seeds on the demo; writes docs/results.m
 verify: ## check a job's result against its fault-free run (not built yet)
 	$(call missing,needs the cluster)
 
-soak: ## long run under random failures (not built yet)
-	$(call missing,needs the cluster)
+SEEDS ?= 20
+SEED  ?= 1
+
+soak: ## SEEDS schedules of random faults from SEED on, on real processes (root; a minute each)
+	$(GO) test ./coordinator/local -run 'TestStorms|TestEverythingIsKilled|TestLeadersAreKilled' -v -count=1 -timeout 6h -storm.seed $(SEED) -storm.seeds $(SEEDS)
+	$(GO) test ./coordinator/local -run TestATrainerIsKilled -v -count=1 -timeout 1h -storm.seeds 5
 
 gpu-check: ## run the case table on this machine's GPU (not built yet)
 	$(call missing,needs the CUDA kernels)

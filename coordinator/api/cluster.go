@@ -168,7 +168,7 @@ type Report struct {
 	State      string    `json:"state"` // succeeded, failed or cancelled
 	ExitCode   int       `json:"exit_code"`
 	Error      string    `json:"error,omitempty"`
-	Broken     []int     `json:"broken,omitempty"` // workers whom an exchange with failed: the cause is elsewhere
+	Broken     []int     `json:"broken,omitempty"` // workers whom an exchange with failed: the cause is elsewhere; itself: a fault that may pass
 	Result     *Result   `json:"result,omitempty"` // from worker 0
 	At         time.Time `json:"at"`
 }

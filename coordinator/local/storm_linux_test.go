@@ -608,3 +608,34 @@ func TestEverythingIsKilled(t *testing.T) {
 		}
 	}
 }
+
+// Whoever leads is killed every few seconds: training does not notice, and neither
+// does who follows it.
+func TestLeadersAreKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts clusters of processes in network namespaces")
+	}
+	bin, dir := program(t), t.TempDir()
+	steps := *stormSteps
+	shortJob(t, dir, steps)
+	s := newStorm(t, bin, dir, *stormSeed)
+	want := s.undisturbed(steps)
+	f := s.follow(0, "repair", "job.yaml", "--nodes", "4", "--output", "led")
+	killed := 0
+	for end := time.Now().Add(10 * time.Minute); len(f.ended) == 0 && time.Now().Before(end); {
+		for next := time.Now().Add(5 * time.Second); len(f.ended) == 0 && time.Now().Before(next); {
+			time.Sleep(20 * time.Millisecond)
+		}
+		if l := s.leader(); l != nil && len(f.ended) == 0 {
+			s.say("after step %d: kill -9 the leader %s", f.step(), l.name)
+			s.kill(l)
+			time.Sleep(time.Second)
+			s.start(l)
+			killed++
+		}
+	}
+	s.check(f, want, steps)
+	if killed == 0 || f.result.StepsLost != 0 || f.result.Generations != 1 {
+		t.Errorf("%d leaders were killed, %d steps lost in %d generations; want at least one, none and 1", killed, f.result.StepsLost, f.result.Generations)
+	}
+}

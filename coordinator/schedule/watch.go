@@ -121,7 +121,7 @@ func (d *decider) broken(j *state.Job) bool {
 	}
 	r := first.Report
 	why := fmt.Sprintf("worker %d on node %s stopped: %s", r.Worker, r.Node, orUnknown(r.Error))
-	if len(r.Broken) > 0 {
+	if len(r.Broken) > 0 && !slices.Equal(r.Broken, []int{r.Worker}) {
 		var peers []string
 		for _, w := range r.Broken {
 			if w >= 0 && w < len(j.Plan.Nodes) {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ressa/collective/group"
 	"ressa/collective/link"
 	"ressa/collective/plane"
@@ -186,7 +188,8 @@ func (a *agent) outcome(x api.Assignment, result api.Result, err error) api.Repo
 }
 
 // broken returns the workers with whom an exchange failed, where that is all that
-// an error says: its cause is elsewhere.
+// an error says: its cause is elsewhere. This worker itself stands for a fault of its
+// node that may pass.
 func broken(err error, x api.Assignment) []int {
 	var abort *group.AbortError
 	if errors.As(err, &abort) && abort.Rank != x.Worker {
@@ -195,6 +198,9 @@ func broken(err error, x api.Assignment) []int {
 	var away *group.UnreachedError
 	if errors.As(err, &away) {
 		return []int{away.Rank}
+	}
+	if errors.Is(err, unix.ENOSPC) {
+		return []int{x.Worker} // of this node, not of the job: there may be room again
 	}
 	for _, e := range []error{group.ErrSuperseded, group.ErrLost, group.ErrCancelled, group.ErrCorrupt, group.ErrClosed, plane.ErrDisconnected, context.DeadlineExceeded} {
 		if errors.Is(err, e) {

@@ -65,7 +65,12 @@ func readParquet(ctx context.Context, raw []byte) ([]Photo, error) {
 	if err != nil {
 		return nil, err
 	}
-	tbl, err := reader.ReadTable(ctx)
+	// The reader panics where its context ends; what it reads is in memory.
+	tbl, err := reader.ReadTable(context.WithoutCancel(ctx))
+	if err == nil && ctx.Err() != nil {
+		tbl.Release()
+		err = ctx.Err()
+	}
 	if err != nil {
 		return nil, err
 	}
