@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"ressa/kernels"
+	"ressa/trainer/model/layer"
 )
 
 // build makes the parts that the options ask for, with values from a source that
@@ -26,7 +27,14 @@ func build(ctx context.Context, device kernels.Device, c Config, o Options, from
 			m.Close()
 		}
 	}()
-	err = m.assemble(&builder{source: from(s)}, s, o)
+	values := from(s)
+	if o.Kept != nil {
+		if o.Kept.device != device {
+			return nil, fmt.Errorf("load model: parameters are kept on another device")
+		}
+		values = &keeping{values, s, o.Kept}
+	}
+	err = m.assemble(&builder{source: values}, s.rotary, o)
 	if flushed := s.flush(); err == nil {
 		err = flushed
 	}
@@ -38,7 +46,7 @@ func build(ctx context.Context, device kernels.Device, c Config, o Options, from
 }
 
 // assemble builds the towers in canonical order.
-func (m *Model) assemble(b *builder, s *store, o Options) error {
+func (m *Model) assemble(b *builder, tables func(positions, width int, theta float64) (*layer.Rotary, error), o Options) error {
 	c := m.Config
 	if !o.WithoutVision {
 		stage, err := o.Vision.resolve("vision", c.FeatureBlocks)
@@ -64,7 +72,7 @@ func (m *Model) assemble(b *builder, s *store, o Options) error {
 	if o.MaxPositions > 0 {
 		positions = min(positions, o.MaxPositions)
 	}
-	rotary, err := s.rotary(positions, c.Language.HeadDim, c.Language.RopeTheta)
+	rotary, err := tables(positions, c.Language.HeadDim, c.Language.RopeTheta)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,9 @@ type Options struct {
 	// MaxPositions, where it is positive, covers fewer positions than the
 	// configuration allows and saves the memory of their rotary tables.
 	MaxPositions int
+	// Kept, where it is set, is where parameters are taken from before the checkpoint
+	// is asked.
+	Kept *Kept
 }
 
 // Model is a model, or the stages of one that a rank holds, on a device.
