@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"runtime"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,7 +18,6 @@ import (
 	"ressa/kernels"
 	"ressa/trainer/agent"
 	"ressa/trainer/job"
-	"ressa/trainer/team"
 )
 
 // exchangeWait bounds one exchange between workers. It covers what a peer computes
@@ -45,6 +43,7 @@ func TrainerCommand(version string) *cobra.Command {
 				return err
 			}
 			n := &node{device: device, threads: threads}
+			defer n.close()
 			c := agent.DefaultConfig()
 			c.Name, c.Dir, c.Coordinators, c.Version, c.Threads, c.Listen = name, data, urls, version, threads, listen
 			c.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
@@ -87,36 +86,6 @@ func towards(coordinator string) (string, error) {
 	defer c.Close()
 	host, _, err := net.SplitHostPort(c.LocalAddr().String())
 	return host, err
-}
-
-// node is what computes on this machine.
-type node struct {
-	device  string
-	threads int
-
-	mu     sync.Mutex
-	job    string // whose memory this is
-	memory *job.Memory
-}
-
-// remembers returns what this node keeps of a job between its generations; it keeps
-// one job.
-func (n *node) remembers(id string) *job.Memory {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.memory == nil || n.job != id {
-		n.job, n.memory = id, &job.Memory{}
-	}
-	return n.memory
-}
-
-// forget drops what is kept of a job that is done.
-func (n *node) forget(id string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.job == id {
-		n.job, n.memory = "", nil
-	}
 }
 
 // devices opens the device once, to say what it is and how fast.
@@ -186,26 +155,4 @@ func inspect(ctx context.Context, spec string) api.Inspection {
 		return refuse(api.Invalid(err))
 	}
 	return api.Inspection{Profile: p, Name: j.Name, Steps: j.Train.Steps, Strict: j.Train.Numerics != "relaxed", Microbatches: j.Train.Microbatches, Wire: j.Train.Wire}
-}
-
-// work does one worker's part of a job on a device of its own.
-func (n *node) work(ctx context.Context, p agent.Part) (api.Result, error) {
-	j, err := api.ParseJob("job", strings.NewReader(p.Spec))
-	if err != nil {
-		return api.Result{}, err
-	}
-	d, lanes, err := openDevice(n.device, n.threads, weightBytes(j.Model.Path), j.Train.Microbatches, p.Log)
-	if err != nil {
-		return api.Result{}, err
-	}
-	t, err := team.New(team.Config{Plan: p.Plan, Group: p.Session, Timeout: exchangeWait})
-	if err != nil {
-		return api.Result{}, errors.Join(err, d.Close())
-	}
-	r, err := job.Work(ctx, j, job.Options{Dir: p.Dir, Device: d, Lanes: lanes, Emit: p.Emit, Log: p.Log, Now: time.Now, Team: t, Generation: p.Generation, Memory: n.remembers(p.Job), Publish: p.Publish,
-		Progress: func(x job.Progress) { p.Progress(x.Phase, x.Step, x.Microbatches) }})
-	if err == nil {
-		n.forget(p.Job)
-	}
-	return r, errors.Join(err, d.Close())
 }

@@ -27,6 +27,7 @@ func (r *run) export(ctx context.Context) error {
 	whole := r
 	if !r.team.Alone() {
 		r.release()
+		r.leave()
 		var err error
 		if whole, err = r.alone(ctx); err != nil {
 			return err

@@ -17,8 +17,9 @@ import (
 // how far the job was, its masks, and the trained state of the stages that the worker
 // held, as it was when the generation broke off and one step before. The next
 // generation goes on from the newest step that its workers' memories hold together,
-// without a checkpoint. The zero value knows nothing; a nil one keeps nothing. It is
-// safe for concurrent use.
+// without a checkpoint. What was opened for the job stays open, too: see
+// [Memory.Close]. The zero value knows nothing; a nil one keeps nothing. It is safe
+// for concurrent use.
 type Memory struct {
 	mu     sync.Mutex
 	known  bool // the fields below are of the job with this configuration
@@ -27,6 +28,7 @@ type Memory struct {
 	steps  []api.Step
 	masks  prune.Masks
 	points []point // of different steps
+	opened *opened // nil while a run has it
 }
 
 // point is a trained state, or a part of one, after so many steps.

@@ -75,6 +75,9 @@ type SubjectOptions struct {
 	// Node and Microbatches are of the plan where there is no team.
 	Node         string
 	Microbatches int
+	// Kept, where it is set, are parameters of the same model that are still on the
+	// device. What the stages do not need of them is freed.
+	Kept *llava.Kept
 }
 
 // OpenSubject opens a model folder and checks that its parts fit together.
@@ -134,17 +137,29 @@ func (s *Subject) openParts(o SubjectOptions, open func(llava.Options) (*llava.M
 	if err := s.covers(s.Team.Plan()); err != nil {
 		return fmt.Errorf("%s: %w", s.Dir, err)
 	}
+	options := make([]llava.Options, len(s.Team.Plan().Stages))
+	var held []llava.Options
+	for i, stage := range s.Team.Plan().Stages {
+		blocks := llava.Range{Lo: stage.Lo, Hi: stage.Hi}
+		options[i] = llava.Options{Language: blocks, WithoutVision: true, Kept: o.Kept}
+		if stage.Tower == shard.Vision {
+			options[i] = llava.Options{Vision: blocks, WithoutLanguage: true, Kept: o.Kept}
+		}
+		if s.Team.Holds(i) {
+			held = append(held, options[i])
+		}
+	}
+	if o.Kept != nil {
+		if err := o.Kept.Only(s.Architecture, held...); err != nil {
+			return err
+		}
+	}
 	for i, stage := range s.Team.Plan().Stages {
 		if !s.Team.Holds(i) {
 			s.Parts = append(s.Parts, Part{Role: stage.Tower})
 			continue
 		}
-		blocks := llava.Range{Lo: stage.Lo, Hi: stage.Hi}
-		options := llava.Options{Language: blocks, WithoutVision: true}
-		if stage.Tower == shard.Vision {
-			options = llava.Options{Vision: blocks, WithoutLanguage: true}
-		}
-		m, err := open(options)
+		m, err := open(options[i])
 		if err != nil {
 			return err
 		}

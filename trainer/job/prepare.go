@@ -90,14 +90,20 @@ func (r *run) openModel(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.reuse()
+	hash := r.job.Model.SHA256
+	if r.kept.hashed {
+		hash = ""
+	}
 	if r.patterns, err = patterns(r.job.Prune); err != nil {
 		return err
 	}
 	if r.subject, err = OpenSubject(ctx, r.Device, SubjectOptions{Dir: dir, Random: r.job.Model.Init == "random", Seed: r.job.Seed,
-		SHA256: r.job.Model.SHA256, Template: r.job.Data.Template, MaxLength: r.job.Data.MaxLength,
-		Team: r.Team, Microbatches: r.job.Train.Microbatches}); err != nil {
+		SHA256: hash, Template: r.job.Data.Template, MaxLength: r.job.Data.MaxLength,
+		Team: r.Team, Microbatches: r.job.Train.Microbatches, Kept: r.kept.weights}); err != nil {
 		return err
 	}
+	r.kept.hashed = true
 	r.team = r.subject.Team
 	r.done = make([]int, len(r.subject.Parts))
 	if err := r.fits(); err != nil {
@@ -166,8 +172,15 @@ func (r *run) round(ctx context.Context) error {
 	return nil
 }
 
-func (r *run) openData(ctx context.Context) error {
-	var err error
+func (r *run) openData(ctx context.Context) (err error) {
+	if r.train != nil { // still open
+		return nil
+	}
+	defer func() {
+		if err != nil {
+			r.datasets.close()
+		}
+	}()
 	if r.train, err = OpenData(ctx, "data.train", r.job.Data.Train, r.job.Seed); err != nil {
 		return err
 	}

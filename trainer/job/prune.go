@@ -192,8 +192,11 @@ func (r *run) base(ctx context.Context) error {
 			continue
 		}
 		var err error
-		if mine[t.stage], err = prune.Digests(ctx, r.probes[0], r.masks, t.Tower); err != nil {
+		if mine[t.stage], err = prune.Digests(ctx, r.probes[0], r.masks, t.Tower, r.kept.digests); err != nil {
 			return err
+		}
+		for _, d := range mine[t.stage] {
+			r.kept.digests[d.Name] = d
 		}
 	}
 	all, err := r.team.Gather(ctx, "digests of the base", encoded(mine))

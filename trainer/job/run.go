@@ -13,7 +13,6 @@ import (
 	"ressa/kernels/sparse"
 	"ressa/trainer/adapter"
 	"ressa/trainer/checkpoint"
-	"ressa/trainer/data"
 	"ressa/trainer/model"
 	"ressa/trainer/prune"
 	"ressa/trainer/step"
@@ -141,29 +140,30 @@ type run struct {
 	unlogged, unsaved bool
 	started           time.Time
 
-	team                    *team.Team
-	subject                 *Subject
-	train, validation, test data.Dataset
-	probes                  []*model.Lane // for work outside training, without trained values
-	patterns                map[string]sparse.Pattern
-	masks                   prune.Masks  // of the stages that are held
-	allMasks                []towerMasks // by stage; on the chief
-	applied                 *prune.Applied
-	attachments             []*adapter.Attachment // by stage; nil where it is not held
-	engine                  *step.Engine
-	identity                checkpoint.Identity
-	done                    []int // microbatches, by stage
-	taken                   int   // step whose checkpoint training ended with
-	trainable               bool  // the engine holds a state that training came to
-	buddies                 *buddies
-	saving                  *saving // nil without one under way
-	ended                   []point // what training came to, where memory keeps it
-	before, after           mark    // of the last step: before what comes between steps, and after it
-	steps                   []api.Step
-	result                  api.Result
-	prepared                bool // input was checked: errors from here on are failures of the run
-	resumed                 bool // an earlier process began the run
-	over                    bool // and finished it: result is what it wrote
+	team    *team.Team
+	subject *Subject
+	datasets
+	kept          *opened       // what stays open; nil before the model is opened
+	probes        []*model.Lane // for work outside training, without trained values
+	patterns      map[string]sparse.Pattern
+	masks         prune.Masks  // of the stages that are held
+	allMasks      []towerMasks // by stage; on the chief
+	applied       *prune.Applied
+	attachments   []*adapter.Attachment // by stage; nil where it is not held
+	engine        *step.Engine
+	identity      checkpoint.Identity
+	done          []int // microbatches, by stage
+	taken         int   // step whose checkpoint training ended with
+	trainable     bool  // the engine holds a state that training came to
+	buddies       *buddies
+	saving        *saving // nil without one under way
+	ended         []point // what training came to, where memory keeps it
+	before, after mark    // of the last step: before what comes between steps, and after it
+	steps         []api.Step
+	result        api.Result
+	prepared      bool // input was checked: errors from here on are failures of the run
+	resumed       bool // an earlier process began the run
+	over          bool // and finished it: result is what it wrote
 }
 
 func start(ctx context.Context, j api.Job, o Options, f *folder, s *state, resumed bool) (api.Result, error) {
@@ -296,16 +296,14 @@ func (r *run) release() {
 		r.applied = nil
 	}
 	if r.subject != nil {
-		r.subject.Close()
+		r.keepModel()
 	}
 }
 
 // close releases everything.
 func (r *run) close() {
 	r.release()
-	for _, set := range []data.Dataset{r.train, r.validation, r.test} {
-		closeSet(set)
-	}
+	r.leave()
 	if r.events != nil {
 		_ = r.events.Close()
 	}

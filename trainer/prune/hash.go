@@ -34,8 +34,9 @@ func BaseHash(digests []Digest) string {
 
 // Digests returns those of the parameters of a tower or a stage, in canonical
 // order. Weights at masked positions count as zero; where the pruner rewrote a
-// weight, the rewritten one counts.
-func Digests(ctx context.Context, l *model.Lane, masks Masks, t model.Tower) ([]Digest, error) {
+// weight, the rewritten one counts. Those that are known are not computed again: by
+// name, of the same values and masks.
+func Digests(ctx context.Context, l *model.Lane, masks Masks, t model.Tower, known map[string]Digest) ([]Digest, error) {
 	byName := masks.index()
 	rewritten := map[*model.Param]kernels.Tensor{}
 	for _, n := range t.Linears() {
@@ -45,6 +46,10 @@ func Digests(ctx context.Context, l *model.Lane, masks Masks, t model.Tower) ([]
 	}
 	var out []Digest
 	for _, p := range t.Params() {
+		if d, ok := known[p.Name]; ok {
+			out = append(out, d)
+			continue
+		}
 		value := p.Value
 		if w, ok := rewritten[p]; ok {
 			value = w

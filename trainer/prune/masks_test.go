@@ -117,7 +117,7 @@ func TestBaseHash(t *testing.T) {
 	ctx := context.Background()
 	sum := func(name string, w []float32, masks Masks) string {
 		b := newBench(t)
-		digests, err := Digests(ctx, b.lane, masks, &tower{linear: b.linear(name, 2, 2, w)})
+		digests, err := Digests(ctx, b.lane, masks, &tower{linear: b.linear(name, 2, 2, w)}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
