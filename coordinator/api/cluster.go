@@ -126,6 +126,13 @@ type Task struct {
 	Step         int    `json:"step"`
 	Microbatches []int  `json:"microbatches"` // done by each of the worker's roles, in the order of plan.Roles
 	Error        string `json:"error,omitempty"`
+	// Activity grows with everything that begins or ends in the worker. Doing is what
+	// has gone on for longest without waiting for another worker, for DoingSeconds;
+	// empty where all there is waits. Waits are the workers waited for.
+	Activity     uint64  `json:"activity,omitempty"`
+	Doing        string  `json:"doing,omitempty"`
+	DoingSeconds float64 `json:"doing_seconds,omitempty"`
+	Waits        []int   `json:"waits,omitempty"`
 }
 
 // BeatReply is what a node is to do.

@@ -12,6 +12,8 @@ type Status struct {
 	Error      string  `json:"error,omitempty" yaml:"error,omitempty"`
 	Ranks      []Rank  `json:"ranks" yaml:"ranks"`
 	BeatAge    float64 `json:"beat_age" yaml:"beat_age"` // seconds since the run last wrote its state
+	// Stalled says why a job that runs does not get on; empty while it does.
+	Stalled string `json:"stalled,omitempty" yaml:"stalled,omitempty"`
 }
 
 // States of a run that has not ended.

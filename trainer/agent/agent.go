@@ -60,8 +60,19 @@ func Run(ctx context.Context, c Config) (err error) {
 	a.info = api.NodeInfo{Name: c.Name, Session: rand.Text(), PID: os.Getpid(), Version: c.Version, Devices: c.Devices,
 		Tensors: a.node.URLs(), Threads: c.Threads}
 	defer a.closeHub()
-	defer a.tasks.Wait()
-	return a.run(ctx)
+	return errors.Join(a.run(ctx), a.finish())
+}
+
+// finish waits for what still goes on, but not for ever.
+func (a *agent) finish() error {
+	ended := make(chan struct{})
+	go func() { a.tasks.Wait(); close(ended) }()
+	select {
+	case <-ended:
+		return nil
+	case <-time.After(stopWait):
+		return fmt.Errorf("node %s ends though work on it does not", a.Name)
+	}
 }
 
 // claim makes the node's folder and locks it against other processes.
@@ -78,6 +89,10 @@ func claim(dir string) (release func(), err error) {
 	}
 	return func() { _ = f.Close() }, nil
 }
+
+// stopWait is how long a worker may take to stop when the node ends. One that hangs
+// ends with the process.
+const stopWait = 20 * time.Second
 
 // beatWait bounds one beat.
 const beatWait = 3 * time.Second
@@ -217,7 +232,11 @@ func (a *agent) leave() {
 	a.mu.Unlock()
 	if w != nil {
 		w.stop(errLeaving)
-		<-w.done
+		select {
+		case <-w.done:
+		case <-time.After(stopWait):
+			a.Logger.Error("the worker does not end; leaving without it", "job", w.part.Job, "doing", w.task().Doing)
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), beatWait)
 	defer cancel()

@@ -9,6 +9,7 @@ import (
 
 	"ressa/collective/link"
 	"ressa/coordinator/api"
+	"ressa/trainer/activity"
 )
 
 // Config describes a node.
@@ -49,6 +50,8 @@ type Part struct {
 	Log     *slog.Logger
 	// Publish tells the cluster of a checkpoint that is on disk. It does not wait.
 	Publish func(api.Published)
+	// Activity is told what the worker is doing.
+	Activity *activity.Tracker
 	// Progress tells how far the worker is.
 	Progress func(phase string, step int, microbatches []int)
 }

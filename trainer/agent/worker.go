@@ -16,6 +16,7 @@ import (
 	"ressa/collective/plane"
 	"ressa/coordinator/api"
 	"ressa/coordinator/api/client"
+	"ressa/trainer/activity"
 )
 
 // Why a worker is stopped.
@@ -42,7 +43,7 @@ func newWorker(a *agent, x api.Assignment) *worker {
 	w := &worker{agent: a, why: make(chan error, 1), done: make(chan struct{})}
 	w.out = newLines(a, x)
 	w.now = api.Task{Job: x.Job, Generation: x.Generation, Worker: x.Worker, PID: a.info.PID, State: "starting", Microbatches: make([]int, len(x.Plan.Roles(x.Worker)))}
-	w.part = Part{Assignment: x, Dir: jobDir(a.Dir, x.Job), Emit: w.out.event, Log: slog.New(w.out.handler(a.Logger.Handler())), Progress: w.progress}
+	w.part = Part{Assignment: x, Dir: jobDir(a.Dir, x.Job), Emit: w.out.event, Log: slog.New(w.out.handler(a.Logger.Handler())), Activity: activity.New(a.Now), Progress: w.progress}
 	return w
 }
 
@@ -55,7 +56,9 @@ func (w *worker) progress(phase string, step int, microbatches []int) {
 func (w *worker) task() api.Task {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.now
+	x, r := w.now, w.part.Activity.Report()
+	x.Activity, x.Doing, x.DoingSeconds, x.Waits = r.Count, r.Doing, r.For.Seconds(), r.Waits
+	return x
 }
 
 func (w *worker) reach() map[string]string {

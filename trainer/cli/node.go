@@ -107,11 +107,14 @@ func (n *node) drop() error {
 	return err
 }
 
-// close gives everything back. No work is under way.
+// close gives everything back, unless work that hangs has it: it ends with the
+// process.
 func (n *node) close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	_ = n.drop() // the process ends
+	if n.kept == nil || !n.kept.busy {
+		_ = n.drop() // the process ends
+	}
 }
 
 // work does one worker's part of a job.
@@ -128,7 +131,7 @@ func (n *node) work(ctx context.Context, p agent.Part) (api.Result, error) {
 	if err != nil {
 		return api.Result{}, err
 	}
-	r, err := job.Work(ctx, j, job.Options{Dir: p.Dir, Device: k.device, Lanes: k.lanes, Emit: p.Emit, Log: p.Log, Now: time.Now, Team: t, Generation: p.Generation, Memory: &k.memory, Publish: p.Publish,
+	r, err := job.Work(p.Activity.Track(ctx), j, job.Options{Dir: p.Dir, Device: k.device, Lanes: k.lanes, Emit: p.Emit, Log: p.Log, Now: time.Now, Team: t, Generation: p.Generation, Memory: &k.memory, Publish: p.Publish,
 		Progress: func(x job.Progress) { p.Progress(x.Phase, x.Step, x.Microbatches) }})
 	return r, errors.Join(err, n.give(k, err == nil))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"ressa/kernels"
+	"ressa/trainer/activity"
 	"ressa/trainer/model"
 	"ressa/trainer/optim"
 	"ressa/trainer/step"
@@ -180,7 +181,11 @@ func (b *buddies) Settled(ctx context.Context, s step.Settled) error {
 		}
 		raw, sent := kernels.EncodeF32(total), make(chan error, 1)
 		c.sent = sent
-		go func() { sent <- b.run.team.Pass(ctx, c.buddy, gradientTag(s.Step, c.stage), raw) }()
+		go func() {
+			ctx, end := activity.Beside(ctx, fmt.Sprintf("passing on the gradient of step %d", s.Step+1))
+			defer end()
+			sent <- b.run.team.Pass(ctx, c.buddy, gradientTag(s.Step, c.stage), raw)
+		}()
 	}
 	s.Total = nil
 	b.settled = &s
@@ -199,7 +204,10 @@ func (b *buddies) flush(ctx context.Context) error {
 	var errs []error
 	for _, c := range b.charges {
 		if c.sent != nil {
-			if err := <-c.sent; err != nil {
+			passed := activity.Wait(ctx, b.run.team.Worker())
+			err := <-c.sent
+			passed()
+			if err != nil {
 				errs = append(errs, fmt.Errorf("gradient for the buddy of stage %d: %w", c.stage, err))
 			}
 			c.sent = nil

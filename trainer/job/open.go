@@ -339,7 +339,7 @@ func OpenData(ctx context.Context, field string, s api.Source, seed uint64) (dat
 		return nil, fmt.Errorf("%s: %w", field, err)
 	}
 	if s.Limit > 0 && s.Limit < set.Len() {
-		set = part{set, 0, s.Limit}
+		set = excerpt{set, 0, s.Limit}
 	}
 	if set.Len() == 0 {
 		return nil, fmt.Errorf("%s: the data set is empty", field)
@@ -381,24 +381,24 @@ func openData(ctx context.Context, s api.Source, seed uint64) (data.Dataset, err
 // read; an error of closing them says nothing.
 func closeSet(set data.Dataset) {
 	switch v := set.(type) {
-	case part:
+	case excerpt:
 		closeSet(v.Dataset)
 	case io.Closer:
 		_ = v.Close()
 	}
 }
 
-// part is a range of a data set.
-type part struct {
+// excerpt is a range of a data set.
+type excerpt struct {
 	data.Dataset
 	lo, n int
 }
 
 // Len implements [data.Dataset].
-func (p part) Len() int { return p.n }
+func (p excerpt) Len() int { return p.n }
 
 // Example implements [data.Dataset].
-func (p part) Example(i int) (data.Example, error) {
+func (p excerpt) Example(i int) (data.Example, error) {
 	if i < 0 || i >= p.n {
 		return data.Example{}, fmt.Errorf("example %d of %d", i, p.n)
 	}

@@ -200,8 +200,8 @@ func (r *run) openData(ctx context.Context) (err error) {
 		if n == r.train.Len() {
 			return fmt.Errorf("data.validation: missing, and data.train has too few examples (%d) to share", n)
 		}
-		r.validation = part{r.train, r.train.Len() - n, n}
-		r.train = part{r.train, 0, r.train.Len() - n}
+		r.validation = excerpt{r.train, r.train.Len() - n, n}
+		r.train = excerpt{r.train, 0, r.train.Len() - n}
 	}
 	for _, s := range []struct {
 		field string

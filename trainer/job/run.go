@@ -11,6 +11,7 @@ import (
 	"ressa/coordinator/api"
 	"ressa/kernels"
 	"ressa/kernels/sparse"
+	"ressa/trainer/activity"
 	"ressa/trainer/adapter"
 	"ressa/trainer/checkpoint"
 	"ressa/trainer/model"
@@ -178,9 +179,18 @@ func start(ctx context.Context, j api.Job, o Options, f *folder, s *state, resum
 	return r.finish(ctx, err)
 }
 
+// part does a part of the job, which shows as what the worker is doing.
+func part(ctx context.Context, what string, do func(context.Context) error) error {
+	ctx, end := activity.Begin(ctx, what)
+	defer end()
+	return do(ctx)
+}
+
 // phases runs what is left of the job.
 func (r *run) phases(ctx context.Context) error {
-	if err := r.prepare(ctx); err != nil {
+	ctx, end := activity.Begin(ctx, "between two phases")
+	defer end()
+	if err := part(ctx, "opening model and data", r.prepare); err != nil {
 		if r.Team != nil {
 			return err // the team has agreed on it
 		}
@@ -201,18 +211,18 @@ func (r *run) phases(ctx context.Context) error {
 		}
 	}
 	if pruned {
-		if err := r.prune(ctx); err != nil {
+		if err := part(ctx, "pruning", r.prune); err != nil {
 			return err
 		}
 		if err := r.score(ctx, "pruned", r.untrained(), false); err != nil {
 			return err
 		}
 	}
-	if err := r.base(ctx); err != nil {
+	if err := part(ctx, "hashing the base", r.base); err != nil {
 		return err
 	}
 	if r.job.Train.Steps > 0 {
-		if err := r.attach(ctx); err != nil {
+		if err := part(ctx, "attaching adapters", r.attach); err != nil {
 			return err
 		}
 		if err := r.trainSteps(ctx); err != nil {
@@ -236,7 +246,7 @@ func (r *run) phases(ctx context.Context) error {
 	if err := r.team.Leave(ctx); err != nil {
 		return err
 	}
-	return r.export(ctx)
+	return part(ctx, "exporting", r.export)
 }
 
 // roundTrained rounds what training ended with to what is exported.

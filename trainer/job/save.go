@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ressa/coordinator/api"
+	"ressa/trainer/activity"
 	"ressa/trainer/adapter"
 	"ressa/trainer/checkpoint"
 	"ressa/trainer/checkpoint/safetensors"
@@ -70,9 +71,14 @@ func (r *run) checkpoint(ctx context.Context, step int, metrics map[string]float
 	snapshot := checkpoint.Snapshot{Identity: r.identity, Seed: r.job.Seed, Step: step, Generation: r.Generation, CreatedAt: r.Now(), Metrics: metrics}
 	sctx, stop := context.WithCancel(ctx)
 	s := &saving{step: step, stop: stop, done: make(chan saved, 1)}
-	go func() { s.done <- r.write(sctx, snapshot, states) }()
+	go func() {
+		sctx, end := activity.Beside(sctx, fmt.Sprintf("writing the checkpoint of step %d", step))
+		defer end()
+		s.done <- r.write(sctx, snapshot, states)
+	}()
 	r.saving = s
 	if needed {
+		defer activity.Wait(ctx, r.team.Worker())() // for what goes on beside
 		disk, err := r.endSave(<-s.done)
 		if err == nil && disk != nil {
 			err = disk
@@ -87,6 +93,7 @@ func (r *run) awaitSave(ctx context.Context) error {
 	if r.saving == nil {
 		return nil
 	}
+	defer activity.Wait(ctx, r.team.Worker())()
 	return r.tellSave(r.endSave(<-r.saving.done)) // ends with the context that it was begun in
 }
 

@@ -63,7 +63,7 @@ func (r *run) score(ctx context.Context, of string, lanes [][]*model.Lane, blind
 // evaluate scores the student on the first limit examples of a set; 0 is all.
 func (r *run) evaluate(ctx context.Context, of string, set data.Dataset, limit int, lanes [][]*model.Lane, blind bool) (*api.Score, error) {
 	if limit > 0 && limit < set.Len() {
-		set = part{set, 0, limit}
+		set = excerpt{set, 0, limit}
 	}
 	return Evaluate(ctx, r.subject, set, lanes, EvaluateOptions{Batch: r.job.Evaluate.Batch, MaxNew: r.job.Evaluate.MaxNewTokens, Blind: blind,
 		Progress: func(done, total int) { r.emit(api.Event{Event: "progress", Of: of, Done: done, Total: total}) }})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ressa/coordinator/api"
+	"ressa/trainer/activity"
 	"ressa/trainer/adapter"
 	"ressa/trainer/checkpoint"
 	"ressa/trainer/model"
@@ -199,7 +200,11 @@ func (r *run) graph(o objective.Config, trained []int) (step.Graph, error) {
 
 // trainSteps trains from the newest checkpoint to the last step.
 func (r *run) trainSteps(ctx context.Context) (err error) {
-	first, err := r.restore(ctx)
+	var first int
+	err = part(ctx, "going back to where training was", func(ctx context.Context) (err error) {
+		first, err = r.restore(ctx)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -233,12 +238,20 @@ func (r *run) trainSteps(ctx context.Context) (err error) {
 			err = errors.Join(err, r.awaitSave(ctx))
 		}
 	}()
-	for x := range batches {
+	for {
+		_, end := activity.Begin(ctx, "waiting for data")
+		x, more := <-batches
+		end()
+		if !more {
+			break
+		}
 		if x.err != nil {
 			return x.err
 		}
 		began := r.Now()
-		done, err := r.engine.Step(ctx, x.step, x.batches)
+		sctx, end := activity.Begin(ctx, fmt.Sprintf("step %d", x.step+1))
+		done, err := r.engine.Step(sctx, x.step, x.batches)
+		end()
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"ressa/collective/reduce"
 	"ressa/kernels"
+	"ressa/trainer/activity"
 	"ressa/trainer/data"
 	"ressa/trainer/objective"
 )
@@ -79,7 +80,10 @@ func (p *pass) run(ctx context.Context) error {
 				if i >= len(own) || gctx.Err() != nil {
 					return gctx.Err()
 				}
-				if err := p.microbatch(gctx, l, own[i]); err != nil {
+				mctx, end := activity.Begin(gctx, fmt.Sprintf("microbatch %d of step %d", own[i], p.step+1))
+				err := p.microbatch(mctx, l, own[i])
+				end()
+				if err != nil {
 					return fmt.Errorf("microbatch %d: %w", own[i], err)
 				}
 			}

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"ressa/trainer/activity"
 	"ressa/trainer/model"
 	"ressa/trainer/step"
 )
@@ -41,7 +42,10 @@ func (t *Team) Run(ctx context.Context, lanes, cells int, work func(ctx context.
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				if err := work(ctx, lane, own[i]); err != nil {
+				ctx, end := activity.Begin(ctx, fmt.Sprintf("cell %d", own[i]))
+				err := work(ctx, lane, own[i])
+				end()
+				if err != nil {
 					return err
 				}
 			}

@@ -44,6 +44,9 @@ func New(c Config) (*Team, error) {
 		return nil, err
 	}
 	t := &Team{config: c}
+	if c.Group != nil {
+		t.config.Group = watched{c.Group}
+	}
 	if c.Group == nil {
 		if len(c.Plan.Nodes) > 1 {
 			return nil, fmt.Errorf("team: a plan of %d workers without a group", len(c.Plan.Nodes))
@@ -59,7 +62,7 @@ func New(c Config) (*Team, error) {
 	}
 	var err error
 	// Edges outside steps keep all bits: where they round belongs to training.
-	t.cells, err = exchange.New(exchange.Config{Group: c.Group, Wire: kernels.F32, Rank: t.owner, Timeout: c.Timeout, Prefix: "cell "})
+	t.cells, err = exchange.New(exchange.Config{Group: t.config.Group, Wire: kernels.F32, Rank: t.owner, Timeout: c.Timeout, Prefix: "cell "})
 	return t, err
 }
 
