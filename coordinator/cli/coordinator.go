@@ -21,7 +21,7 @@ const stopWait = 10 * time.Second
 
 func (a *App) coordinatorCommand() *cobra.Command {
 	var id, data, addr, join, nats string
-	var lease time.Duration
+	var lease, stall time.Duration
 	cmd := &cobra.Command{
 		Use:   "coordinator",
 		Short: "Run a coordinator: one member of what decides in a cluster",
@@ -30,6 +30,7 @@ func (a *App) coordinatorCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c := cluster.DefaultConfig(lease)
+			c.Schedule = c.Schedule.WithStallLimit(stall)
 			c.ID, c.Dir, c.Addr, c.NATS, c.Version = id, data, addr, nats, a.Version
 			c.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			if join != "" {
@@ -48,6 +49,7 @@ func (a *App) coordinatorCommand() *cobra.Command {
 	f.StringVar(&join, "join", "", "URLs of coordinators to join; without, an empty folder begins a new cluster")
 	f.StringVar(&nats, "nats", cluster.Embedded, "\"embedded\", or the URL of an existing NATS for control messages")
 	f.DurationVar(&lease, "lease", 3*time.Second, "how long a node may be silent before it counts as lost")
+	f.DurationVar(&stall, "stall-limit", 2*time.Minute, "how long nothing may move in a job until it goes on without the nodes that the others wait for;\nten times the longest it was quiet before, where that is more; 0 only shows it")
 	return cmd
 }
 

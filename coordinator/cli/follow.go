@@ -164,6 +164,7 @@ type health struct {
 	state      string
 	reason     string
 	generation int
+	stalled    bool
 	nodes      map[string]string // states
 }
 
@@ -178,6 +179,8 @@ func (h *health) changes(j api.JobRecord, nodes []api.NodeRecord) []string {
 		out = append(out, fmt.Sprintf("job %s, generation %d on %s: %s", j.ID, s.Generation, strings.Join(j.Plan.Nodes, ", "), j.Reason))
 	case s.State == api.Cancelling && h.state != s.State:
 		out = append(out, fmt.Sprintf("job %s is being cancelled", j.ID))
+	case s.Stalled != "" && !h.stalled:
+		out = append(out, fmt.Sprintf("job %s: %s", j.ID, s.Stalled))
 	}
 	states := map[string]string{}
 	for _, n := range nodes {
@@ -193,6 +196,6 @@ func (h *health) changes(j api.JobRecord, nodes []api.NodeRecord) []string {
 			out = append(out, fmt.Sprintf("node %s is %s%s", n.Name, n.State, why))
 		}
 	}
-	*h = health{s.State, j.Reason, max(h.generation, s.Generation), states}
+	*h = health{s.State, j.Reason, max(h.generation, s.Generation), s.Stalled != "", states}
 	return out
 }

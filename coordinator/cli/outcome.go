@@ -48,6 +48,9 @@ func because(j api.JobRecord) string {
 	if j.Status.Error != "" {
 		return j.Status.Error
 	}
+	if j.Status.Stalled != "" {
+		return j.Status.Stalled
+	}
 	return j.Reason
 }
 

@@ -99,6 +99,9 @@ func jobTable(w io.Writer, j api.JobRecord) {
 	if j.Reason != "" && j.Reason != s.Error {
 		fmt.Fprintf(w, "reason %s\n", j.Reason)
 	}
+	if s.Stalled != "" {
+		fmt.Fprintf(w, "stall  %s\n", s.Stalled)
+	}
 	fmt.Fprintf(w, "plan   generation %d, decided by %s\n", s.Generation, cmp.Or(s.Leader, "no leader"))
 	if len(s.Ranks) == 0 {
 		return

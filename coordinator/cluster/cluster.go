@@ -320,6 +320,9 @@ func (m *Cluster) propose(ctx context.Context, c state.Command) (state.Reply, er
 	return r, r.Err
 }
 
+// Schedule returns the patience of the member's decisions.
+func (m *Cluster) Schedule() schedule.Config { return m.config.Schedule }
+
 // View returns what the leader has heard of nodes; nothing on others.
 func (m *Cluster) View() schedule.View {
 	if r := m.leading(); r != nil {

@@ -21,6 +21,10 @@ type Config struct {
 	// GrowAfter is how long a generation runs before it gives way to a wider one,
 	// when nodes that the job has had or asks for are free again; 0 never does.
 	GrowAfter time.Duration
+	// StallAfter is how long nothing may begin or end in any worker of a job until it
+	// shows as stalled, and StallLimit until it counts as failed; where the job was
+	// quiet for long before, some multiples of that. A limit of 0 never fails it.
+	StallAfter, StallLimit time.Duration
 	// MaxPassed is how many later jobs may start before one that waits; then free
 	// nodes are kept for it.
 	MaxPassed int
@@ -38,8 +42,18 @@ type Config struct {
 func DefaultConfig(lease time.Duration) Config {
 	return Config{
 		Lease: lease, BrokenWait: 2 * time.Second, CancelWait: time.Minute, PlaceWait: 30 * time.Second,
-		GrowAfter: 10 * time.Second, MaxPassed: 8, MaxInspections: 8, MaxPlans: 16, MaxCandidates: 64,
+		GrowAfter: 10 * time.Second, StallAfter: 10 * time.Second, StallLimit: 2 * time.Minute, MaxPassed: 8, MaxInspections: 8, MaxPlans: 16, MaxCandidates: 64,
 	}
+}
+
+// WithStallLimit returns the configuration with another limit of stalled jobs, which
+// show well before.
+func (c Config) WithStallLimit(limit time.Duration) Config {
+	c.StallLimit = limit
+	if limit != 0 {
+		c.StallAfter = min(c.StallAfter, limit/2)
+	}
+	return c
 }
 
 // Check refuses values that nothing would come of.
@@ -51,6 +65,9 @@ func (c Config) Check() error {
 		if d.value <= 0 {
 			return fmt.Errorf("%s: found %v, want a time above 0", d.name, d.value)
 		}
+	}
+	if c.StallAfter <= 0 || c.StallLimit != 0 && c.StallLimit < c.StallAfter {
+		return fmt.Errorf("stall-limit: found %v, want 0 or a time above 0", c.StallLimit)
 	}
 	if c.GrowAfter < 0 || c.MaxPassed < 1 || c.MaxInspections < 1 || c.MaxPlans < 1 || c.MaxCandidates < 1 {
 		return fmt.Errorf("scheduling limits below 1: %+v", c)

@@ -8,7 +8,7 @@ import (
 // Record returns a job as the API shows it: what the state knows, and from the
 // beats what its workers are doing. waiting is its reason in [Output.Waiting];
 // empty leaves the state's own.
-func Record(j *state.Job, v View, leader, waiting string) api.JobRecord {
+func Record(j *state.Job, v View, c Config, leader, waiting string) api.JobRecord {
 	r := j.Record()
 	r.Status.Leader = leader
 	if j.State == api.Pending && waiting != "" {
@@ -16,6 +16,9 @@ func Record(j *state.Job, v View, leader, waiting string) api.JobRecord {
 	}
 	if !j.Active() {
 		return r
+	}
+	if s := stallOf(j, v); s.shows(c) {
+		r.Status.Stalled = s.words(j)
 	}
 	rank := 0
 	for w, node := range j.Plan.Nodes {

@@ -30,6 +30,8 @@ type sim struct {
 	bytes  int64 // of a block's weights
 	relax  bool
 	log    strings.Builder
+
+	stalled string // as shown
 }
 
 // fakeNode is a node as the leader hears it.
@@ -37,6 +39,8 @@ type fakeNode struct {
 	session int
 	silent  bool
 	step    int
+	hangs   bool       // at what it computes
+	at      []api.Task // what it does
 }
 
 func newSim(t *testing.T) *sim {
@@ -106,10 +110,26 @@ func (s *sim) beat() {
 			continue
 		}
 		b := api.Beat{Session: fmt.Sprint(name, "-", n.session), Tasks: []api.Task{}}
-		for _, a := range s.state.Assignments(name, b.Session) {
-			n.step++
-			b.Tasks = append(b.Tasks, api.Task{Job: a.Job, Generation: a.Generation, Worker: a.Worker, State: api.Running, Phase: "train", Step: n.step})
+		if n.hangs {
+			b.Tasks = n.at
+			s.leases.Observe(name, b, s.now)
+			continue
 		}
+		for _, a := range s.state.Assignments(name, b.Session) {
+			t := api.Task{Job: a.Job, Generation: a.Generation, Worker: a.Worker, State: api.Running, Phase: "train", Step: n.step}
+			for w, peer := range a.Plan.Nodes {
+				if s.nodes[peer].hangs || s.nodes[peer].silent {
+					t.Waits = append(t.Waits, w)
+				}
+			}
+			if len(t.Waits) == 0 {
+				n.step++
+				t.Step, t.Doing = n.step, fmt.Sprint("step ", n.step)
+			}
+			t.Activity = uint64(t.Step)
+			b.Tasks = append(b.Tasks, t)
+		}
+		n.at = b.Tasks
 		s.leases.Observe(name, b, s.now)
 	}
 }
@@ -164,6 +184,13 @@ func (s *sim) pass(d time.Duration) {
 		s.now = s.now.Add(500 * time.Millisecond)
 		s.beat()
 		s.decide()
+		for _, j := range s.state.Jobs() {
+			now := Record(j, s.leases.View(s.now), s.config, "", "").Status.Stalled
+			if now != "" && s.stalled == "" {
+				s.say("status shows: %s", now)
+			}
+			s.stalled = now
+		}
 	}
 }
 
@@ -251,6 +278,29 @@ func TestScenarios(t *testing.T) {
 			s.pass(time.Second)
 			s.report("aaaaaaaa", 0, api.Failed, "deadline exceeded", 1)
 			s.pass(4 * time.Second)
+		},
+		"a worker hangs": func(s *sim) {
+			three(s)
+			s.submit("aaaaaaaa", 2)
+			s.pass(5 * time.Second)
+			hung := s.nodes["n1"]
+			s.say("n1 hangs")
+			hung.hangs = true
+			s.pass(130 * time.Second)
+			s.say("n1 comes to itself")
+			hung.hangs = false
+			s.pass(time.Second)
+		},
+		"a worker hangs and nobody else is there": func(s *sim) {
+			s.node("n1", "cpu", gigabyte)
+			s.pass(time.Second)
+			s.submit("aaaaaaaa", 1)
+			s.pass(5 * time.Second)
+			s.nodes["n1"].hangs = true
+			s.pass(200 * time.Second)
+			s.say("n1 comes to itself")
+			s.nodes["n1"].hangs = false
+			s.pass(2 * time.Second)
 		},
 		"a new leader": func(s *sim) {
 			three(s)

@@ -28,7 +28,7 @@ func (d *decider) watchJob(j *state.Job) {
 		d.replan(j, strings.Join(lost, "; "))
 		return
 	}
-	if d.broken(j) {
+	if d.broken(j) || d.hung(j) {
 		return
 	}
 	if j.State == api.Starting {
@@ -175,21 +175,13 @@ func (d *decider) step(j *state.Job) int {
 }
 
 // replan gives a job whose generation cannot go on a new one on who is left and
-// who is free, or lets it wait. A leader that has just begun to listen hears all
-// survivors first: who is left out of a plan loses what it holds.
+// who is free, or lets it wait.
 func (d *decider) replan(j *state.Job, why string) {
-	nodes, own := d.free(), map[string]bool{}
-	for w, name := range j.Plan.Nodes {
-		if d.gone(j, w) != "" {
-			continue
-		}
-		n := d.s.Node(name)
-		if _, heard := d.lease(n); !heard {
-			return
-		}
-		nodes, own[name] = append(nodes, n), true
+	f, ok := d.findAgain(j, nil)
+	if !ok {
+		return
 	}
-	f, step := d.find(j, newPool(nodes...), own), d.step(j)
+	step := d.step(j)
 	switch {
 	case errors.Is(f.err, errBudget):
 	case f.err != nil:
@@ -199,6 +191,25 @@ func (d *decider) replan(j *state.Job, why string) {
 	case errors.Is(d.do(f.command(j, step, why+"; goes on "+f.reason, "")), state.ErrStalled):
 		d.stalled(j, why)
 	}
+}
+
+// findAgain looks for another plan for a job that has one, on who is left and who is
+// free; workers in without are left out. A leader that has just begun to listen hears
+// all survivors first, and is not ok before: who is left out of a plan loses what it
+// holds.
+func (d *decider) findAgain(j *state.Job, without []int) (f found, ok bool) {
+	nodes, own := d.free(), map[string]bool{}
+	for w, name := range j.Plan.Nodes {
+		if slices.Contains(without, w) || d.gone(j, w) != "" {
+			continue
+		}
+		n := d.s.Node(name)
+		if _, heard := d.lease(n); !heard {
+			return f, false
+		}
+		nodes, own[name] = append(nodes, n), true
+	}
+	return d.find(j, newPool(nodes...), own), true
 }
 
 // stalled ends a job that has had its generations.

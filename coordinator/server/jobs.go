@@ -60,7 +60,7 @@ func (s *Server) record(j *state.Job) api.JobRecord {
 	if m, _, ok := s.Cluster.Leader(); ok {
 		leader = m.ID
 	}
-	return schedule.Record(j, s.Cluster.View(), leader, s.Cluster.Waiting(j.ID))
+	return schedule.Record(j, s.Cluster.View(), s.Cluster.Schedule(), leader, s.Cluster.Waiting(j.ID))
 }
 
 func (s *Server) jobs(http.ResponseWriter, *http.Request) (any, error) {

@@ -32,6 +32,7 @@ type Cluster interface {
 	Leader() (leader api.Member, self, ok bool)
 	Propose(ctx context.Context, b state.Body) (state.Reply, error)
 	Beat(ctx context.Context, node string, b api.Beat) (api.BeatReply, error)
+	Schedule() schedule.Config
 	View() schedule.View
 	Waiting(job string) string
 	Plan(ctx context.Context, r api.JobRequest) (api.PlanReply, error)
