@@ -37,36 +37,58 @@ type stepReport struct {
 	Adapter    string    `json:"adapter_sha256"` // the same for all rows
 }
 
-// stepRow is the job on one number of nodes.
+// stepRow is the job on one number of nodes, or with one way to keep its state.
 type stepRow struct {
 	Nodes   int       `json:"nodes"`
+	Keeps   string    `json:"keeps,omitempty"`
 	Threads int       `json:"threads"`      // of each node
 	Seconds float64   `json:"step_seconds"` // median of the turns
 	Turns   []float64 `json:"turns"`        // mean step of each turn, without the first step
 	// Ratio is the step time divided by that of the first row, the median over the
 	// turns of what was measured in the same turn.
 	Ratio float64 `json:"ratio"`
+
+	args   []string
+	change func(*api.Train)
+}
+
+// keepRows are rows that differ in what they keep of the trained state, on two nodes
+// each of which holds one tower alone: whose buddy the other is.
+func keepRows(every int) []stepRow {
+	apart := []string{"--vision-replicas", "1", "--language-replicas", "1"}
+	row := func(keeps, state string, every int) stepRow {
+		return stepRow{Nodes: 2, Threads: max(1, processors()/2), Keeps: keeps, args: apart,
+			change: func(t *api.Train) { t.KeepState, t.CheckpointEvery = state, every }}
+	}
+	return []stepRow{row("nothing", api.KeepCheckpoints, 0), row("every step, in memory", api.KeepMemory, 0),
+		row(fmt.Sprintf("that, and a checkpoint every %d steps", every), api.KeepMemory, every)}
 }
 
 func benchStep() *cobra.Command {
 	var m machine
 	var nodes []int
-	var turns, steps, width int
+	var turns, steps, width, every int
+	var keeps bool
 	cmd := &cobra.Command{
 		Use:   "step",
 		Short: "Time a repair's steps on one node and on several with the same processors",
 		Long: "Repairs a random LLaVA-shaped model, larger than the demo's, on clusters of real\n" +
 			"processes on this machine, which share its processors evenly: one number of nodes\n" +
 			"after the other, in turns. What several nodes need more than the first number is what\n" +
-			"distribution costs here. All of them must give the same adapter.",
+			"distribution costs here. All of them must give the same adapter.\n\n" +
+			"With --keeps the rows differ in what is kept of the trained state instead, on two nodes\n" +
+			"of one tower each: nothing, every step on both nodes, and checkpoints beside that.",
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := m.check(); err != nil {
 				return err
 			}
 			r := &stepReport{Processors: processors()}
-			if turns < 1 || steps < 3 || steps > 10000 || width < 1 || width > 64 {
-				return api.Invalid(fmt.Errorf("--turns %d, --steps %d, --width %d: want turns from 1, 3 to 10000 steps, widths from 1 to 64", turns, steps, width))
+			if turns < 1 || steps < 3 || steps > 10000 || width < 1 || width > 64 || every < 1 {
+				return api.Invalid(fmt.Errorf("--turns %d, --steps %d, --width %d, --every %d: want turns from 1, 3 to 10000 steps, widths from 1 to 64, checkpoints every 1 or more steps", turns, steps, width, every))
+			}
+			if keeps {
+				r.Rows, nodes = keepRows(every), nil
 			}
 			for _, n := range nodes {
 				if n < 1 || n > r.Processors || n > stepMicrobatches {
@@ -84,6 +106,8 @@ func benchStep() *cobra.Command {
 		},
 	}
 	cmd.Flags().IntSliceVar(&nodes, "nodes", []int{1, 2}, "numbers of nodes, separated by commas; ratios compare with the first")
+	cmd.Flags().BoolVar(&keeps, "keeps", false, "compare what is kept of the trained state, on two nodes")
+	cmd.Flags().IntVar(&every, "every", 4, "steps from one checkpoint to the next, with --keeps")
 	cmd.Flags().IntVar(&turns, "turns", 3, "measurements of each, of which the median counts")
 	cmd.Flags().IntVar(&steps, "steps", 12, "steps of a measurement")
 	cmd.Flags().IntVar(&width, "width", 6, "attention heads of 64 channels of the language tower; the vision tower has two thirds of them")
@@ -102,11 +126,23 @@ func (r *stepReport) measure(ctx context.Context, turns, steps, width int, progr
 	if err != nil {
 		return err
 	}
+	paths := make([]string, len(r.Rows))
+	for i, row := range r.Rows {
+		j := job
+		if row.change != nil {
+			row.change(&j.Train)
+		}
+		paths[i] = filepath.Join(dir, fmt.Sprintf("job-%d.yaml", i))
+		if err := writeYAML(paths[i], j); err != nil {
+			return err
+		}
+	}
 	for turn := range turns {
 		for i := range r.Rows {
 			row := &r.Rows[i]
 			out := filepath.Join(dir, fmt.Sprintf("run-%d-%d", turn, i))
-			seconds, adapter, err := timeSteps(ctx, "repair", job, "--output", out, "-o", "json", "--local", strconv.Itoa(row.Nodes), "--threads", strconv.Itoa(row.Threads))
+			args := append([]string{"repair", paths[i], "--output", out, "-o", "json", "--local", strconv.Itoa(row.Nodes), "--threads", strconv.Itoa(row.Threads)}, row.args...)
+			seconds, adapter, err := timeSteps(ctx, args...)
 			if err != nil {
 				return fmt.Errorf("%d nodes: %w", row.Nodes, err)
 			}
@@ -115,7 +151,7 @@ func (r *stepReport) measure(ctx context.Context, turns, steps, width int, progr
 			}
 			r.Adapter = adapter
 			row.Turns = append(row.Turns, seconds)
-			fmt.Fprintf(progress, "turn %d of %d, %d nodes of %d threads: %.3f s a step\n", turn+1, turns, row.Nodes, row.Threads, seconds)
+			fmt.Fprintf(progress, "turn %d of %d, %d nodes of %d threads%s: %.3f s a step\n", turn+1, turns, row.Nodes, row.Threads, row.kept(), seconds)
 			if err := os.RemoveAll(out); err != nil {
 				return err
 			}
@@ -132,29 +168,36 @@ func (r *stepReport) measure(ctx context.Context, turns, steps, width int, progr
 	return nil
 }
 
+func (r stepRow) kept() string {
+	if r.Keeps == "" {
+		return ""
+	}
+	return ", keeping " + r.Keeps
+}
+
 // middle returns the median of a few numbers.
 func middle(x []float64) float64 {
 	x = slices.Sorted(slices.Values(x))
 	return (x[(len(x)-1)/2] + x[len(x)/2]) / 2
 }
 
-// stepJob makes a random model and writes the job that repairs it.
-func stepJob(ctx context.Context, dir string, steps, width int) (string, error) {
+// stepJob makes a random model and returns the job that repairs it.
+func stepJob(ctx context.Context, dir string, steps, width int) (j api.Job, err error) {
 	shape := filepath.Join(dir, "shape")
 	if err := demo.Write(shape); err != nil {
-		return "", err
+		return j, err
 	}
 	if err := os.Remove(filepath.Join(shape, "model.safetensors")); err != nil {
-		return "", err
+		return j, err
 	}
 	if err := widen(filepath.Join(shape, "config.json"), width); err != nil {
-		return "", err
+		return j, err
 	}
 	d, err := api.ParseJob("demo job", strings.NewReader(api.DemoJob()))
 	if err != nil {
-		return "", err
+		return j, err
 	}
-	j := d
+	j = d
 	j.Name, j.Model = "random", api.Model{Path: shape, Init: "random"}
 	j.Prune.Method = "none"
 	j.Adapter.Method = "full"
@@ -163,16 +206,16 @@ func stepJob(ctx context.Context, dir string, steps, width int) (string, error) 
 	j.Evaluate.Questions, j.Evaluate.Batch, j.Evaluate.Blind = 8, 8, false
 	path := filepath.Join(dir, "job.yaml")
 	if err := writeYAML(path, j); err != nil {
-		return "", err
+		return j, err
 	}
 	if _, _, err := timeSteps(ctx, "repair", path, "--output", filepath.Join(dir, "random"), "-o", "json"); err != nil {
-		return "", fmt.Errorf("make a random model: %w", err)
+		return j, fmt.Errorf("make a random model: %w", err)
 	}
 	j.Name, j.Model = "bench", api.Model{Path: filepath.Join(dir, "random", "output"), Init: "pretrained"}
 	j.Prune, j.Adapter, j.Distill = d.Prune, d.Adapter, d.Distill
 	j.Prune.Method = "magnitude"
 	j.Train.Steps, j.Train.Batch = steps, stepMicrobatches*stepSize
-	return path, writeYAML(path, j)
+	return j, nil
 }
 
 // widen makes the model of a config.json larger.
@@ -266,14 +309,14 @@ func (r *stepReport) table(w io.Writer) {
 	t.SetOutputMirror(w)
 	t.SetStyle(table.StyleRounded)
 	t.Style().Format.Header = text.FormatDefault
-	t.AppendHeader(table.Row{"nodes", "threads each", "s a step", "ms a microbatch", "× first"})
-	var configs []table.ColumnConfig
+	t.AppendHeader(table.Row{"nodes", "threads each", "s a step", "ms a microbatch", "× first", "keeps"})
+	configs := []table.ColumnConfig{{Number: 6, Hidden: r.Rows[0].Keeps == ""}}
 	for n := 1; n <= 5; n++ {
 		configs = append(configs, table.ColumnConfig{Number: n, Align: text.AlignRight})
 	}
 	t.SetColumnConfigs(configs)
 	for _, x := range r.Rows {
-		t.AppendRow(table.Row{x.Nodes, x.Threads, fmt.Sprintf("%.3f", x.Seconds), fmt.Sprintf("%.0f", x.Seconds/stepMicrobatches*1e3), fmt.Sprintf("%.3f", x.Ratio)})
+		t.AppendRow(table.Row{x.Nodes, x.Threads, fmt.Sprintf("%.3f", x.Seconds), fmt.Sprintf("%.0f", x.Seconds/stepMicrobatches*1e3), fmt.Sprintf("%.3f", x.Ratio), x.Keeps})
 	}
 	t.Render()
 	fmt.Fprintf(w, "%d processors; %d microbatches a step, their time is a step's divided by their number; adapter %s everywhere\n", r.Processors, stepMicrobatches, r.Adapter)

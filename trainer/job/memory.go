@@ -100,11 +100,11 @@ func (m *Memory) at(steps int) team.Bytes {
 	return team.Bytes{}
 }
 
-// remembers reports whether trained state is kept in memory: that of adapters is.
-// Where all parameters are trained it is several times the model, and checkpoints
-// have to do.
+// remembers reports whether trained state is kept in memory: that of adapters is,
+// unless the job asks for less. Where all parameters are trained it is several times
+// the model, and checkpoints have to do.
 func (r *run) remembers() bool {
-	return r.Memory != nil && adapter.Method(r.job.Adapter.Method).LowRank()
+	return r.Memory != nil && r.job.Train.KeepState == api.KeepMemory && adapter.Method(r.job.Adapter.Method).LowRank()
 }
 
 // remember keeps what the next generation can use. What this one did not come to

@@ -2,6 +2,7 @@ package job
 
 import (
 	"ressa/kernels"
+	"ressa/trainer/adapter"
 	"ressa/trainer/data"
 	"ressa/trainer/model/llava"
 	"ressa/trainer/prune"
@@ -48,11 +49,17 @@ func (m *Memory) Close() {
 	m.opened = nil
 }
 
+// reusable reports whether what is opened can stay: training has to leave the weights
+// as they are.
+func (r *run) reusable() bool {
+	return r.Memory != nil && adapter.Method(r.job.Adapter.Method).LowRank()
+}
+
 // reuse takes over what the generation before left open, and begins to collect what
 // this one will leave.
 func (r *run) reuse() {
 	r.kept = &opened{config: r.identity.Config, device: r.Device, weights: llava.NewKept(r.Device), digests: map[string]prune.Digest{}}
-	if !r.remembers() {
+	if !r.reusable() {
 		return
 	}
 	m := r.Memory
@@ -78,7 +85,7 @@ func (r *run) leave() {
 		return
 	}
 	r.kept.sets, r.datasets = r.datasets, datasets{}
-	if !r.remembers() {
+	if !r.reusable() {
 		r.kept.close()
 		return
 	}
@@ -94,7 +101,7 @@ func (r *run) leave() {
 
 // keepModel hands the model's parameters to what stays open.
 func (r *run) keepModel() {
-	if r.kept == nil || !r.remembers() {
+	if r.kept == nil || !r.reusable() {
 		r.subject.Close()
 		return
 	}
