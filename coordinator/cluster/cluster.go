@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ressa/coordinator/api"
+	"ressa/coordinator/leader"
 	"ressa/coordinator/schedule"
 	"ressa/coordinator/state"
 )
@@ -26,24 +27,25 @@ import (
 // Errors of a member.
 var (
 	// ErrNotLeader is returned by what only the leader can do.
-	ErrNotLeader = errors.New("this coordinator does not lead")
+	ErrNotLeader = leader.ErrNotLeader
 	// ErrBusy is returned when another process has the member's folder.
 	ErrBusy = errors.New("another process runs this coordinator")
 )
 
 // Cluster is one member. Its methods are safe for concurrent use.
 type Cluster struct {
-	config Config
-	addr   string
-	lock   *os.File
-	mux    *mux
-	hub    *hub
-	log    *wal.WAL
-	meta   *metadb.BoltMetaDB // of the log, which does not close it
-	raft   *raft.Raft
-	wire   *raft.NetworkTransport
-	fsm    *state.FSM
+	*leader.Loop // what it does while it leads
 
+	config  Config
+	addr    string
+	lock    *os.File
+	mux     *mux
+	hub     *hub
+	log     *wal.WAL
+	meta    *metadb.BoltMetaDB // of the log, which does not close it
+	raft    *raft.Raft
+	wire    *raft.NetworkTransport
+	fsm     *state.FSM
 	life    context.Context
 	stop    context.CancelFunc
 	tasks   sync.WaitGroup
@@ -51,7 +53,6 @@ type Cluster struct {
 	removed chan struct{} // closed when the member is not one any more
 
 	mu     sync.Mutex
-	reign  *reign          // while this member leads
 	silent map[string]bool // members that the leader does not hear
 }
 
@@ -86,7 +87,10 @@ func (m *Cluster) open(ctx context.Context) error {
 	if err := m.startRaft(); err != nil {
 		return err
 	}
-	m.tasks.Go(m.watchRaft)
+	m.Loop = leader.New(leader.Config{ID: m.config.ID, Version: m.config.Version, Schedule: m.config.Schedule, State: m.fsm, Log: m.raft, Nodes: nodes{m},
+		Logger: m.config.Logger, Decide: schedule.Decide, Now: m.config.Now, Steady: time.Now})
+	m.tasks.Go(func() { m.Run(m.life, m.raft.LeaderCh()) })
+	m.tasks.Go(m.watchPeers)
 	m.tasks.Go(m.watchMembers)
 	if len(m.config.Join) > 0 && m.fresh {
 		if err := m.join(ctx); err != nil {
@@ -253,16 +257,13 @@ func (m *Cluster) HubURLs() []string {
 
 // Leader returns who leads, and whether it is this member; ok is false while nobody
 // does.
-func (m *Cluster) Leader() (leader api.Member, self, ok bool) {
+func (m *Cluster) Leader() (who api.Member, self, ok bool) {
 	addr, id := m.raft.LeaderWithID()
 	if id == "" {
 		return api.Member{}, false, false
 	}
 	if string(id) == m.config.ID {
-		m.mu.Lock()
-		reigns := m.reign != nil
-		m.mu.Unlock()
-		if !reigns { // what was committed before is not all applied yet
+		if !m.Leads() { // what was committed before is not all applied yet
 			return api.Member{}, false, false
 		}
 	}
@@ -275,73 +276,5 @@ func (m *Cluster) Leader() (leader api.Member, self, ok bool) {
 	return api.Member{ID: string(id), Addr: string(addr), Leader: true, Alive: true}, string(id) == m.config.ID, true
 }
 
-// proposeWait bounds a proposal whose context has no deadline.
-const proposeWait = 10 * time.Second
-
-// Propose commits a command and returns what the state made of it. Errors are
-// [ErrNotLeader], those of package state, and that of ctx. After a lost leadership
-// the command may or may not be committed.
-func (m *Cluster) Propose(ctx context.Context, b state.Body) (state.Reply, error) {
-	return m.propose(ctx, state.Command{At: m.config.Now(), Body: b})
-}
-
-func (m *Cluster) propose(ctx context.Context, c state.Command) (state.Reply, error) {
-	raw, err := state.Encode(c)
-	if err != nil {
-		return state.Reply{}, err
-	}
-	if err := ctx.Err(); err != nil {
-		return state.Reply{}, err
-	}
-	wait := proposeWait
-	if at, ok := ctx.Deadline(); ok {
-		wait = min(wait, time.Until(at))
-	}
-	f := m.raft.Apply(raw, max(wait, time.Millisecond))
-	done := make(chan error, 1)
-	go func() { done <- f.Error() }()
-	select {
-	case err = <-done:
-	case <-time.After(wait):
-		return state.Reply{}, fmt.Errorf("command is not committed after %v: most coordinators are away: %w", wait, ErrNotLeader)
-	case <-ctx.Done():
-		return state.Reply{}, ctx.Err()
-	}
-	switch {
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrRaftShutdown):
-		return state.Reply{}, fmt.Errorf("%w: %w", ErrNotLeader, err)
-	case err != nil:
-		return state.Reply{}, err
-	}
-	r, ok := f.Response().(state.Reply)
-	if !ok {
-		return state.Reply{}, fmt.Errorf("raft answered %T", f.Response())
-	}
-	return r, r.Err
-}
-
 // Schedule returns the patience of the member's decisions.
 func (m *Cluster) Schedule() schedule.Config { return m.config.Schedule }
-
-// View returns what the leader has heard of nodes; nothing on others.
-func (m *Cluster) View() schedule.View {
-	if r := m.leading(); r != nil {
-		return r.leases.View(m.config.Now())
-	}
-	return schedule.View{}
-}
-
-// Waiting returns why a pending job waits as of now; empty where this member does
-// not lead or has no more to say than the state.
-func (m *Cluster) Waiting(job string) string {
-	if r := m.leading(); r != nil {
-		return r.waiting(job)
-	}
-	return ""
-}
-
-func (m *Cluster) leading() *reign {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.reign
-}

@@ -14,6 +14,9 @@ import (
 	"ressa/coordinator/state"
 )
 
+// changeWait bounds a change of the members.
+const changeWait = 10 * time.Second
+
 // self is what others need to know of this member.
 func (m *Cluster) self() api.Member {
 	return api.Member{ID: m.config.ID, Addr: m.addr, Hub: m.hub.url, Routes: m.hub.route, Version: m.config.Version}
@@ -63,14 +66,14 @@ func (m *Cluster) Members() []api.Member {
 	out := m.State().Members()
 	for i := range out {
 		out[i].Leader = out[i].ID == string(id)
-		out[i].Alive = out[i].Leader || out[i].ID == m.config.ID || m.reign != nil && !m.silent[out[i].ID]
+		out[i].Alive = out[i].Leader || out[i].ID == m.config.ID || m.Leads() && !m.silent[out[i].ID]
 	}
 	return out
 }
 
 // Join takes a member up, or takes in that it has moved. Only the leader can.
 func (m *Cluster) Join(ctx context.Context, x api.Member) error {
-	if m.leading() == nil {
+	if !m.Leads() {
 		return ErrNotLeader
 	}
 	if host, port, err := net.SplitHostPort(x.Addr); err != nil || host == "" || port == "" || !idForm.MatchString(x.ID) {
@@ -99,7 +102,7 @@ func (m *Cluster) Join(ctx context.Context, x api.Member) error {
 		if err := m.try(ctx, x); err != nil {
 			return err
 		}
-		if err := m.raft.AddVoter(raft.ServerID(x.ID), raft.ServerAddress(x.Addr), 0, proposeWait).Error(); err != nil {
+		if err := m.raft.AddVoter(raft.ServerID(x.ID), raft.ServerAddress(x.Addr), 0, changeWait).Error(); err != nil {
 			return leadershipError(fmt.Errorf("take up coordinator %s: %w", x.ID, err), err)
 		}
 	}
@@ -166,7 +169,7 @@ func leadershipError(wrapped, err error) error {
 
 // Leave takes a member out; it may be away, or the leader itself.
 func (m *Cluster) Leave(ctx context.Context, id string) error {
-	if m.leading() == nil {
+	if !m.Leads() {
 		return ErrNotLeader
 	}
 	if len(m.State().Members()) == 1 {
@@ -175,11 +178,42 @@ func (m *Cluster) Leave(ctx context.Context, id string) error {
 	if _, err := m.Propose(ctx, &state.RemoveMember{ID: id, Reason: "asked for"}); err != nil {
 		return err
 	}
-	err := m.raft.RemoveServer(raft.ServerID(id), 0, proposeWait).Error()
+	err := m.raft.RemoveServer(raft.ServerID(id), 0, changeWait).Error()
 	if err != nil {
 		return leadershipError(fmt.Errorf("take out coordinator %s: %w", id, err), err)
 	}
 	return nil
+}
+
+// watchPeers notes which members a leader does not hear.
+func (m *Cluster) watchPeers() {
+	heard := make(chan raft.Observation, 64)
+	observer := raft.NewObserver(heard, false, func(o *raft.Observation) bool {
+		switch o.Data.(type) {
+		case raft.LeaderObservation, raft.FailedHeartbeatObservation, raft.ResumedHeartbeatObservation:
+			return true
+		}
+		return false
+	})
+	m.raft.RegisterObserver(observer)
+	defer m.raft.DeregisterObserver(observer)
+	for {
+		select {
+		case o := <-heard:
+			m.mu.Lock()
+			switch x := o.Data.(type) {
+			case raft.LeaderObservation:
+				m.silent = map[string]bool{}
+			case raft.FailedHeartbeatObservation:
+				m.silent[string(x.PeerID)] = true
+			case raft.ResumedHeartbeatObservation:
+				delete(m.silent, string(x.PeerID))
+			}
+			m.mu.Unlock()
+		case <-m.life.Done():
+			return
+		}
+	}
 }
 
 // watchMembers keeps the hub connected with those of the other members.
@@ -265,7 +299,7 @@ func (m *Cluster) tell() {
 	if !ok {
 		return
 	}
-	ctx, cancel := context.WithTimeout(m.life, proposeWait)
+	ctx, cancel := context.WithTimeout(m.life, changeWait)
 	defer cancel()
 	var err error
 	if self {

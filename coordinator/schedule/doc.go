@@ -10,7 +10,7 @@
 // that waits for nodes lets smaller ones pass, but not for ever. The first cause
 // of a failure is what a job ends with, not the noise that follows it.
 //
-// It does no I/O and proposes nothing itself: package coordinator/cluster calls
+// It does no I/O and proposes nothing itself: package coordinator/leader calls
 // Decide in a loop, proposes its commands to Raft and sends its orders to nodes.
 // What fits where is decided by package shard.
 package schedule

@@ -1,4 +1,4 @@
-package cluster
+package leader
 
 import (
 	"context"
@@ -14,32 +14,32 @@ import (
 
 // Beat takes in what a node says of itself and returns what it is to do. Only the
 // leader can. Errors wrap those of schedule.Admit and of package state.
-func (m *Cluster) Beat(ctx context.Context, node string, b api.Beat) (api.BeatReply, error) {
-	r := m.leading()
+func (l *Loop) Beat(ctx context.Context, node string, b api.Beat) (api.BeatReply, error) {
+	r := l.leading()
 	if r == nil {
 		return api.BeatReply{}, ErrNotLeader
 	}
-	reply := api.BeatReply{Leader: m.config.ID, LeaseSeconds: m.config.Schedule.Lease.Seconds(), Assignments: []api.Assignment{}, Hub: m.HubURLs()}
-	now := m.config.Now()
+	reply := api.BeatReply{Leader: l.config.ID, LeaseSeconds: l.config.Schedule.Lease.Seconds(), Assignments: []api.Assignment{}, Hub: l.config.Nodes.URLs()}
 	if b.Info != nil {
 		if b.Info.Name != node || b.Info.Session != b.Session {
 			return reply, fmt.Errorf("beat of node %q brings the inventory of %q: %w", node, b.Info.Name, state.ErrInvalid)
 		}
-		if err := m.register(ctx, r, *b.Info); err != nil {
+		if err := l.register(ctx, r, *b.Info); err != nil {
 			return reply, err
 		}
 	}
-	n := m.State().Node(node)
+	n := l.config.State.State().Node(node)
 	if n == nil || n.Info.Session != b.Session || n.State == api.NodeLeft && !b.Leaving {
 		reply.Register = true
 		return reply, nil
 	}
+	now := r.now()
 	before := r.leases.Of(node, now)
 	r.leases.Observe(node, b, now)
 	if b.Leaving || n.State != api.NodeReady || before.Session != b.Session || !slices.EqualFunc(before.Tasks, b.Tasks, sameState) {
 		r.alert()
 	}
-	if as := m.State().Assignments(node, b.Session); as != nil {
+	if as := l.config.State.State().Assignments(node, b.Session); as != nil {
 		reply.Assignments = as
 	}
 	return reply, nil
@@ -51,27 +51,27 @@ func sameState(a, b api.Task) bool {
 }
 
 // register takes up a node, unless the state knows all of it already.
-func (m *Cluster) register(ctx context.Context, r *reign, info api.NodeInfo) error {
-	s := m.State()
-	reason, err := schedule.Admit(s, r.leases.Of(info.Name, m.config.Now()), info, m.config.Version, m.config.Schedule)
+func (l *Loop) register(ctx context.Context, r *reign, info api.NodeInfo) error {
+	s := l.config.State.State()
+	reason, err := schedule.Admit(s, r.leases.Of(info.Name, r.now()), info, l.config.Version, l.config.Schedule)
 	if err != nil {
 		return err
 	}
 	if n := s.Node(info.Name); n != nil && n.State == api.NodeReady && reflect.DeepEqual(n.Info, info) {
 		return nil
 	}
-	_, err = m.Propose(ctx, &state.Register{Info: info, Reason: reason})
+	_, err = l.Propose(ctx, &state.Register{Info: info, Reason: reason})
 	return err
 }
 
 // Plan returns where a job would run if every node that takes jobs were free. Only
 // the leader can. An error with an exit code of its own is the job's.
-func (m *Cluster) Plan(ctx context.Context, request api.JobRequest) (api.PlanReply, error) {
-	r := m.leading()
+func (l *Loop) Plan(ctx context.Context, request api.JobRequest) (api.PlanReply, error) {
+	r := l.leading()
 	if r == nil {
 		return api.PlanReply{}, ErrNotLeader
 	}
-	in := schedule.Input{Config: m.config.Schedule, State: m.State(), Leases: r.leases.View(m.config.Now()), Now: m.config.Now(), Plan: shard.MakePlan, Memo: &r.memo}
+	in := schedule.Input{Config: l.config.Schedule, State: l.config.State.State(), Leases: r.view(), Now: l.config.Now(), Plan: shard.MakePlan, Memo: &r.memo}
 	nodes := schedule.Able(in)
 	if len(nodes) == 0 {
 		return api.PlanReply{}, api.Invalid(fmt.Errorf("no node takes jobs: nothing can be placed"))
@@ -79,7 +79,7 @@ func (m *Cluster) Plan(ctx context.Context, request api.JobRequest) (api.PlanRep
 	var found api.Inspection
 	var err error
 	for _, node := range nodes {
-		if found, err = m.ask(ctx, node, request.Spec); err == nil || ctx.Err() != nil {
+		if found, err = l.config.Nodes.Inspect(ctx, node, request.Spec); err == nil || ctx.Err() != nil {
 			break
 		}
 	}
