@@ -98,7 +98,8 @@ func (r *reign) now() time.Time {
 // view returns what was heard of nodes.
 func (r *reign) view() schedule.View { return r.leases.View(r.now()) }
 
-// pause keeps decisions from following one another more often than they can matter.
+// pause comes before a decision: what arrives together, as a node's registration and
+// its first beat, is decided together, and not more often than it can matter.
 const pause = 10 * time.Millisecond
 
 func (r *reign) run(ctx context.Context, inspections *sync.WaitGroup) {
@@ -106,6 +107,15 @@ func (r *reign) run(ctx context.Context, inspections *sync.WaitGroup) {
 	defer every.Stop()
 	last := state.Empty()
 	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		select { // what was heard so far counts in this decision
+		case <-r.wake:
+		default:
+		}
 		s, changed := r.config.State.Watch()
 		for _, node := range state.Nudges(last, s) {
 			r.config.Nodes.Nudge(node)
@@ -113,15 +123,10 @@ func (r *reign) run(ctx context.Context, inspections *sync.WaitGroup) {
 		last = s
 		out := r.config.Decide(schedule.Input{Config: r.config.Schedule, State: s, Leases: r.view(), Now: r.config.Now(),
 			Plan: shard.MakePlan, Memo: &r.memo, Inspecting: r.look(s)})
-		again := r.carryOut(ctx, out, inspections)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pause):
-		}
-		if again {
+		if r.carryOut(ctx, out, inspections) {
 			continue
 		}
+		every.Reset(r.config.Schedule.Lease / 6)
 		select {
 		case <-changed:
 		case <-r.wake:
