@@ -45,10 +45,12 @@ study: ## measure patterns, methods and seeds on the demo; writes docs/results.m
 verify: ## check a job's result against its fault-free run (not built yet)
 	$(call missing,needs the cluster)
 
-SEEDS ?= 20
-SEED  ?= 1
+SEEDS    ?= 20
+SEED     ?= 1
+SIMSEEDS ?= 10000
 
-soak: ## SEEDS schedules of random faults from SEED on, on real processes (root; a minute each)
+soak: ## SIMSEEDS simulated clusters, then SEEDS schedules of random faults on real processes (root; a minute each), from SEED on
+	$(GO) test ./coordinator/simulation -v -count=1 -timeout 6h -sim.seed $(SEED) -sim.seeds $(SIMSEEDS)
 	$(GO) test ./coordinator/local -run 'TestStorms|TestEverythingIsKilled|TestLeadersAreKilled' -v -count=1 -timeout 6h -storm.seed $(SEED) -storm.seeds $(SEEDS)
 	$(GO) test ./coordinator/local -run TestATrainerIsKilled -v -count=1 -timeout 1h -storm.seeds 5
 
