@@ -152,7 +152,10 @@ func (m *Cluster) startRaft() error {
 	if err := os.MkdirAll(filepath.Join(dir, "log"), 0o755); err != nil {
 		return fmt.Errorf("--data: %w", err)
 	}
-	var err error
+	err := checkLog(filepath.Join(dir, "log"))
+	if err != nil {
+		return fmt.Errorf("log: %w", err)
+	}
 	m.meta = &metadb.BoltMetaDB{}
 	if m.log, err = wal.Open(filepath.Join(dir, "log"), wal.WithMetaStore(m.meta)); err != nil {
 		return fmt.Errorf("log in %s: %w", dir, err)
