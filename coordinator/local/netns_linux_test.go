@@ -2,127 +2,29 @@ package local_test
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"ressa/coordinator/api"
 )
 
-// relay carries packets between two network namespaces, late, and loses some.
-type relay struct {
-	delay time.Duration
-	loss  float64
-	ends  [2]*os.File // TUN devices
-	moved [2]atomic.Int64
-	lost  atomic.Int64
-	tasks sync.WaitGroup
-
-	// What may be changed while it runs, beside delay and loss: nothing passes from an
-	// end that is cut, everything is late by more, and so many more of 1,000 packets
-	// are lost.
-	cut   [2]atomic.Bool
-	later atomic.Int64 // a time.Duration
-	worse atomic.Int64
-}
-
-// relayQueue is how many packets may be on the way in one direction; more are lost.
-const relayQueue = 4096
-
-// openTun makes a TUN device in a network namespace. Its thread is given up: it
-// cannot be trusted to be where it was.
-func openTun(namespace, device string) (*os.File, error) {
-	type opened struct {
-		f   *os.File
-		err error
+// ip runs a command of iproute2.
+func ip(args ...string) error {
+	out, err := exec.Command("ip", args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
 	}
-	out := make(chan opened)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		f, err := func() (*os.File, error) {
-			ns, err := os.Open(filepath.Join("/run/netns", namespace))
-			if err != nil {
-				return nil, err
-			}
-			defer ns.Close()
-			if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-				return nil, fmt.Errorf("enter %s: %w", namespace, err)
-			}
-			fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-			if err != nil {
-				return nil, fmt.Errorf("/dev/net/tun: %w", err)
-			}
-			request, err := unix.NewIfreq(device)
-			if err == nil {
-				request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
-				err = unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
-			}
-			if err != nil {
-				return nil, errors.Join(err, unix.Close(fd))
-			}
-			return os.NewFile(uintptr(fd), device), nil
-		}()
-		out <- opened{f, err}
-	}()
-	o := <-out
-	return o.f, o.err
-}
-
-type late struct {
-	at     time.Time
-	packet []byte
-}
-
-// run carries packets from one end to the other until the ends are closed.
-func (r *relay) run(from int, seed uint64) {
-	queue := make(chan late, relayQueue)
-	r.tasks.Go(func() {
-		defer close(queue)
-		dice := rand.New(rand.NewPCG(seed, uint64(from)))
-		packet := make([]byte, 65536)
-		for {
-			n, err := r.ends[from].Read(packet)
-			if err != nil {
-				return
-			}
-			if r.cut[from].Load() || dice.Float64() < r.loss+float64(r.worse.Load())/1000 {
-				r.lost.Add(1)
-				continue
-			}
-			select {
-			case queue <- late{time.Now().Add(r.delay + time.Duration(r.later.Load())), bytes.Clone(packet[:n])}:
-			default:
-				r.lost.Add(1)
-			}
-		}
-	})
-	r.tasks.Go(func() {
-		for p := range queue {
-			time.Sleep(time.Until(p.at))
-			if _, err := r.ends[1-from].Write(p.packet); err == nil {
-				r.moved[from].Add(int64(len(p.packet)))
-			}
-		}
-	})
+	return nil
 }
 
 // namespaces makes two network namespaces, 10.77.0.1 and 10.77.0.2, which reach each
-// other through a relay only.
+// other through a relay only. Each is the site of the machines that are added to it.
 func namespaces(t *testing.T, delay time.Duration, loss float64) ([2]string, *relay) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -133,13 +35,6 @@ func namespaces(t *testing.T, delay time.Duration, loss float64) ([2]string, *re
 	}
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		t.Skip("no TUN devices: ", err)
-	}
-	ip := func(args ...string) error {
-		out, err := exec.Command("ip", args...).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
-		}
-		return nil
 	}
 	r := &relay{delay: delay, loss: loss}
 	var names [2]string
@@ -162,6 +57,8 @@ func namespaces(t *testing.T, delay time.Duration, loss float64) ([2]string, *re
 			{"-n", name, "link", "set", "lo", "up"},
 			{"-n", name, "addr", "add", fmt.Sprintf("10.77.0.%d/24", i+1), "dev", "tun0"},
 			{"-n", name, "link", "set", "tun0", "up"},
+			{"-n", name, "route", "add", fmt.Sprintf("10.78.%d.0/24", 1-i), "dev", "tun0"}, // machines of the other site
+			{"netns", "exec", name, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"},
 		} {
 			if err := ip(args...); err != nil {
 				t.Fatal(err)
@@ -180,131 +77,81 @@ func namespaces(t *testing.T, delay time.Duration, loss float64) ([2]string, *re
 	return names, r
 }
 
-// within runs ressa in a network namespace until the test ends.
-func within(t *testing.T, namespace, bin, dir, name string, args ...string) {
+// gateway is what a machine calls its site.
+const gateway = "169.254.1.1"
+
+// machine adds a machine to a site: a network namespace of its own, whose only way out
+// is through its site's. Its address is 10.78.SITE.NUMBER.
+func machine(t *testing.T, sites [2]string, site, number int) (namespace, address string) {
 	t.Helper()
-	log, err := os.Create(filepath.Join(dir, name+".log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("ip", append([]string{"netns", "exec", namespace, bin}, args...)...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
-	cmd.Env = append(os.Environ(), "RESSA_CONFIG="+os.DevNull)
-	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	namespace, address = fmt.Sprintf("ressa-test-%d-%d-%d", os.Getpid(), site, number), fmt.Sprintf("10.78.%d.%d", site, number)
+	device := fmt.Sprint("machine", number)
+	if err := ip("netns", "add", namespace); err != nil {
+		t.Skip("no network namespaces here: ", err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(unix.SIGTERM)
-		end := time.AfterFunc(20*time.Second, func() {
-			t.Errorf("%s does not end on SIGTERM", name)
-			_ = cmd.Process.Kill()
-		})
-		_ = cmd.Wait() // how it ended is in its log
-		end.Stop()
-		_ = log.Close()
-		if t.Failed() {
-			if raw, err := os.ReadFile(log.Name()); err == nil {
-				t.Logf("%s:\n%s", name, raw[max(0, len(raw)-3000):])
-			}
+		if err := ip("netns", "delete", namespace); err != nil {
+			t.Error(err)
 		}
 	})
-}
-
-// shortJob writes job.yaml, the demo's with so many steps and a short test.
-func shortJob(t *testing.T, dir string, steps int) {
-	t.Helper()
-	text := api.DemoJob()
-	j, err := api.ParseJob("demo", strings.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
+	if err := ip("-n", sites[site], "link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", namespace); err != nil {
+		t.Skip("no pairs of network devices here: ", err)
 	}
-	for from, to := range map[string]string{
-		fmt.Sprintf("  steps: %d", j.Train.Steps):   fmt.Sprintf("  steps: %d", steps),
-		fmt.Sprintf("  warmup: %d", j.Train.Warmup): "  warmup: 2",
-		"  questions: 10000":                        "  questions: 400",
+	for _, args := range [][]string{
+		{"-n", sites[site], "addr", "add", gateway + "/32", "dev", device},
+		{"-n", sites[site], "link", "set", device, "up"},
+		{"-n", sites[site], "route", "add", address, "dev", device, "src", fmt.Sprintf("10.77.0.%d", site+1)},
+		{"-n", namespace, "link", "set", "lo", "up"},
+		{"-n", namespace, "addr", "add", address + "/32", "dev", "eth0"},
+		{"-n", namespace, "link", "set", "eth0", "up"},
+		{"-n", namespace, "route", "add", gateway, "dev", "eth0"},
+		{"-n", namespace, "route", "add", "default", "via", gateway},
 	} {
-		if !strings.Contains(text, from) {
-			t.Fatalf("the demo's job has no %q", from)
+		if err := ip(args...); err != nil {
+			t.Fatal(err)
 		}
-		text = strings.Replace(text, from, to, 1)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "job.yaml"), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	return namespace, address
 }
 
-// A cluster whose halves are in different network namespaces, 5 ms apart by a link
-// that loses packets, gives the adapter that one process gives.
-func TestClusterAcrossNetworks(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a cluster of processes in network namespaces")
+// silence loses what one machine sends to another, until it is taken back; the site of
+// the sender does it.
+func silence(site, from, to string) (back func() error, err error) {
+	rule := []string{"-n", site, "rule", "add", "pref", "10", "from", from, "to", to, "blackhole"}
+	if err := ip(rule...); err != nil {
+		return nil, err
 	}
-	bin, dir := program(t), t.TempDir()
-	networks, link := namespaces(t, 5*time.Millisecond, 0.001)
-	shortJob(t, dir, 6)
-	want := repair(t, bin, dir)
-	const first = "http://10.77.0.1:7400"
-	within(t, networks[0], bin, dir, "c1", "coordinator", "--id", "c1", "--data", "c1", "--addr", "10.77.0.1:7400")
-	within(t, networks[0], bin, dir, "c2", "coordinator", "--id", "c2", "--data", "c2", "--addr", "10.77.0.1:7401", "--join", first)
-	within(t, networks[1], bin, dir, "c3", "coordinator", "--id", "c3", "--data", "c3", "--addr", "10.77.0.2:7402", "--join", first)
-	urls := first + ",http://10.77.0.1:7401,http://10.77.0.2:7402"
-	for i := range 4 {
-		name := fmt.Sprintf("t%d", i+1)
-		within(t, networks[i/2], bin, dir, name, "trainer", "--name", name, "--data", name, "--threads", "1", "--coordinator", urls)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	defer cancel()
-	ask := func(args ...string) ([]byte, error) {
-		cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", networks[1], bin}, args...)...)
-		cmd.Dir, cmd.Env = dir, append(os.Environ(), "RESSA_CONFIG="+os.DevNull, "RESSA_COORDINATOR="+urls)
-		var stderr bytes.Buffer
-		cmd.Stderr = &stderr
-		out, err := cmd.Output()
-		if err != nil {
-			err = fmt.Errorf("%v: %w: %s", args, err, stderr.Bytes())
-		}
-		return out, err
-	}
-	for ready := 0; ready < 4; {
-		raw, err := ask("nodes", "-o", "json")
-		var list api.NodeList
-		if err == nil {
-			err = json.Unmarshal(raw, &list)
-		}
-		if ctx.Err() != nil {
-			t.Fatalf("%d nodes are ready: %v", ready, err)
-		}
-		if ready = len(slices.DeleteFunc(list.Nodes, func(n api.NodeRecord) bool { return n.State != api.NodeReady })); ready < 4 {
-			time.Sleep(100 * time.Millisecond)
-		}
-	}
-	before := link.moved[0].Load() + link.moved[1].Load()
-	raw, err := ask("repair", "job.yaml", "--nodes", "4", "--output", "across", "-o", "json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
-	var got api.Result
-	if err := json.NewDecoder(strings.NewReader(lines[len(lines)-1])).Decode(&got); err != nil && !errors.Is(err, io.EOF) {
-		t.Fatal(err)
-	}
-	if got.AdapterSHA256 != want.AdapterSHA256 || got.AdapterSHA256 == "" || got.Repaired.Score != want.Repaired.Score {
-		t.Errorf("adapter %s, score %v; in one process %s, %v", got.AdapterSHA256, got.Repaired, want.AdapterSHA256, want.Repaired)
-	}
-	nodes := map[string]bool{}
-	for _, r := range got.Ranks {
-		if r.Microbatches > 0 {
-			nodes[r.Node] = true
-		}
-	}
-	if len(nodes) != 4 {
-		t.Errorf("ranks %+v, want work on four nodes", got.Ranks)
-	}
-	if moved := link.moved[0].Load() + link.moved[1].Load() - before; moved < 1<<20 || link.lost.Load() == 0 {
-		t.Errorf("%d bytes went over the link and %d packets were lost: the halves did not work together", moved, link.lost.Load())
-	}
-	if nodes, err := ask("nodes"); err == nil {
-		t.Logf("%d MB over the link, %d packets lost, %v s\n%s", (link.moved[0].Load()+link.moved[1].Load())>>20, link.lost.Load(), got.Seconds, nodes)
-	}
+	rule[3] = "delete"
+	return func() error { return ip(rule...) }, nil
+}
+
+// inside runs f on a thread in a network namespace.
+func inside(namespace string, f func() error) error {
+	out := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := func() error {
+			home, err := os.Open("/proc/thread-self/ns/net")
+			if err != nil {
+				return err
+			}
+			defer home.Close()
+			there, err := os.Open(filepath.Join("/run/netns", namespace))
+			if err != nil {
+				return err
+			}
+			defer there.Close()
+			if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
+				return fmt.Errorf("enter %s: %w", namespace, err)
+			}
+			err = f()
+			if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
+				return fmt.Errorf("leave %s: %w", namespace, back) // the thread ends with the goroutine
+			}
+			runtime.UnlockOSThread() // processes that this thread began end with it
+			return err
+		}()
+		out <- err
+	}()
+	return <-out
 }
