@@ -57,6 +57,32 @@ func (s *storm) damage(path string) {
 	}
 }
 
+// damageTrainer damages files of a trainer while it is down, or while everything is.
+func (s *storm) damageTrainer(*told) {
+	p, long, everything, how := s.trainer(), s.long(), s.dice.IntN(3) == 0, 1+s.dice.IntN(3)
+	if chief := s.chief(); chief != nil && s.dice.IntN(2) == 0 {
+		p = chief
+	}
+	down := []*process{p}
+	if everything {
+		down = s.nodes
+	}
+	for _, x := range down {
+		s.say("  kill -9 %s, back after %v", x.name, long)
+		s.kill(x)
+	}
+	found := s.files(p, "jobs/*/state.json", "jobs/*/events.jsonl", "jobs/*/job.yaml", "jobs/*/base/*", "jobs/*/checkpoints/*")
+	for range how {
+		if len(found) > 0 {
+			s.damage(found[s.dice.IntN(len(found))])
+		}
+	}
+	time.Sleep(long)
+	for _, x := range down {
+		s.start(x)
+	}
+}
+
 // tearCoordinator leaves the files of a coordinator as a crash in the middle of a write
 // can: what it keeps of its ports is garbage, and behind the last entries of its log is
 // a part of one.

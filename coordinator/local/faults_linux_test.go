@@ -38,6 +38,7 @@ func faults() []fault {
 		{"disk-full", (*storm).fillDisk},
 		{"clock-of-coordinator", (*storm).jumpCoordinator},
 		{"clock-of-trainer", (*storm).jumpTrainer},
+		{"files-of-trainer-damaged", (*storm).damageTrainer},
 		{"files-of-coordinator-torn", (*storm).tearCoordinator},
 		{"log-of-coordinator-damaged", (*storm).damageLog},
 	}

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -159,10 +160,26 @@ type state struct {
 	Lost int `json:"steps_lost"`
 	// Config is the hash of the job that the run began with.
 	Config string `json:"job_config_sha256"`
+	// Sum is the SHA-256 of all the rest, hexadecimal: numbers that a flipped bit made
+	// others would go into the result.
+	Sum string `json:"sha256"`
+}
+
+// sum returns what Sum has to be.
+func (s *state) sum() (string, error) {
+	rest := *s
+	rest.Sum = ""
+	raw, err := json.Marshal(&rest)
+	return fmt.Sprintf("%x", sha256.Sum256(raw)), err
 }
 
 func (f *folder) writeState(s *state) error {
-	raw, err := json.MarshalIndent(s, "", "  ")
+	summed := *s
+	var err error
+	if summed.Sum, err = s.sum(); err != nil {
+		return fmt.Errorf("write %s: %w", stateFile, err)
+	}
+	raw, err := json.MarshalIndent(&summed, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", stateFile, err)
 	}
@@ -178,6 +195,9 @@ func readState(dir string) (*state, error) {
 	s := &state{}
 	if err := json.Unmarshal(raw, s); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if want, err := s.sum(); err != nil || s.Sum != want {
+		return nil, fmt.Errorf("read %s: damaged: its content has SHA-256 %s, it says %s", path, want, s.Sum)
 	}
 	if s.Scores == nil {
 		s.Scores = map[string]*api.Score{}

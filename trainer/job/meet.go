@@ -90,8 +90,9 @@ func (r *run) meet(ctx context.Context) (err error) {
 	}
 	said := opening{State: *r.state}
 	if r.team.Chief() && r.resumed && r.state.State == api.Succeeded {
+		// What cannot be read is found out again.
 		if said.Result, err = readResult(r.folder.path(resultFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
+			r.Log.Warn("result of the run not read", "error", err)
 		}
 	}
 	if knows > 0 {

@@ -2,14 +2,18 @@ package job
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"ressa/coordinator/api"
 	"ressa/kernels/sparse"
 	"ressa/shard"
+	"ressa/trainer/checkpoint/durable"
 	"ressa/trainer/checkpoint/hf"
 	"ressa/trainer/data"
 	"ressa/trainer/model"
@@ -26,6 +30,38 @@ const calibrationBatch = 16
 const calibrationSeed = 0x63616c6962
 
 func (r *run) masksPath() string { return filepath.Join(r.Dir, "base", "masks.safetensors") }
+
+// masksSumPath is of the SHA-256 of the masks' file: a bit that flips makes other
+// masks of it, and nothing else would tell.
+func (r *run) masksSumPath() string { return filepath.Join(r.Dir, "base", "masks.sha256") }
+
+// ownMasks reads the masks that this folder keeps. Ones that are damaged are as good as
+// missing: they can be computed again.
+func (r *run) ownMasks() prune.Masks {
+	want, err := os.ReadFile(r.masksSumPath())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	var raw []byte
+	if err == nil {
+		raw, err = os.ReadFile(r.masksPath())
+	}
+	if err == nil {
+		if sum := sha256.Sum256(raw); hex.EncodeToString(sum[:]) != strings.TrimSpace(string(want)) {
+			err = fmt.Errorf("%s: does not have the SHA-256 that is in %s", r.masksPath(), r.masksSumPath())
+		}
+	}
+	var masks prune.Masks
+	if err == nil {
+		masks, err = prune.Load(r.masksPath(), hf.Canonical)
+	}
+	if err != nil {
+		r.Log.Warn("masks on this disk not used", "error", err)
+		return nil
+	}
+	r.masksKept = true
+	return masks
+}
 
 // prune computes the masks, or takes those of an earlier process, and puts them on
 // the model.
@@ -59,12 +95,8 @@ func (r *run) prune(ctx context.Context) error {
 func (r *run) storedMasks(ctx context.Context) (bool, error) {
 	known := r.Memory.maskEntries()
 	if r.team.Chief() {
-		masks, err := prune.Load(r.masksPath(), hf.Canonical)
-		switch {
-		case err == nil:
+		if masks := r.ownMasks(); masks != nil {
 			known = masks
-		case !errors.Is(err, os.ErrNotExist):
-			return false, err
 		}
 	}
 	have := team.Bytes{}
@@ -114,7 +146,7 @@ func (r *run) collectMasks(ctx context.Context) error {
 	if err != nil || !r.team.Chief() || r.job.Prune.Masks != "" {
 		return err
 	}
-	if _, err := os.Stat(r.masksPath()); err == nil {
+	if r.masksKept {
 		return nil
 	}
 	var all prune.Masks
@@ -124,7 +156,10 @@ func (r *run) collectMasks(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(r.masksPath()), 0o755); err != nil {
 		return err
 	}
-	_, err = all.Save(ctx, r.masksPath(), r.subject.Spelling.Spell, nil)
+	written, err := all.Save(ctx, r.masksPath(), r.subject.Spelling.Spell, nil)
+	if err == nil {
+		err = durable.WriteFile(r.masksSumPath(), []byte(written.SHA256+"\n"))
+	}
 	return err
 }
 

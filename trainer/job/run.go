@@ -95,10 +95,12 @@ func Work(ctx context.Context, j api.Job, o Options) (api.Result, error) {
 		}
 		s, known := o.Memory.recall(j)
 		return start(ctx, j, o, f, s, known)
-	case errors.Is(err, os.ErrNotExist):
-		s = newState(j)
 	case err != nil:
-		return api.Result{}, err
+		// What it said is found out again: checkpoints tell how far training is.
+		if !errors.Is(err, os.ErrNotExist) {
+			o.Log.Warn("state of the run not read; what it knew is computed again", "error", err)
+		}
+		s = newState(j)
 	}
 	return start(ctx, j, o, f, s, true)
 }
@@ -149,6 +151,7 @@ type run struct {
 	patterns      map[string]sparse.Pattern
 	masks         prune.Masks  // of the stages that are held
 	allMasks      []towerMasks // by stage; on the chief
+	masksKept     bool         // the folder holds the masks, and they are whole
 	applied       *prune.Applied
 	attachments   []*adapter.Attachment // by stage; nil where it is not held
 	engine        *step.Engine
