@@ -57,18 +57,13 @@ func TestDamagedFoldersAreGotOver(t *testing.T) {
 		return raw
 	}
 	for name, damage := range map[string]func(dir string, edit func(path string, change func([]byte) []byte)){
-		"state torn": func(d string, edit func(string, func([]byte) []byte)) { edit(d+"/state.json", half) },
-		"state empty": func(d string, edit func(string, func([]byte) []byte)) {
-			edit(d+"/state.json", func([]byte) []byte { return nil })
-		},
-		"another score":      func(d string, edit func(string, func([]byte) []byte)) { edit(d+"/state.json", digit) },
-		"masks torn":         func(d string, edit func(string, func([]byte) []byte)) { edit(d+"/base/masks.safetensors", half) },
-		"other masks":        func(d string, edit func(string, func([]byte) []byte)) { edit(d+"/base/masks.safetensors", kept) },
-		"sum of the masks":   func(d string, edit func(string, func([]byte) []byte)) { edit(d+"/base/masks.sha256", flip) },
-		"job":                func(d string, edit func(string, func([]byte) []byte)) { edit(d+"/job.yaml", half) },
-		"events":             func(d string, edit func(string, func([]byte) []byte)) { edit(d+"/events.jsonl", flip) },
-		"all of these":       nil,
-		"newest checkpoints": nil,
+		"state torn":               func(d string, edit func(string, func([]byte) []byte)) { edit(d+"/state.json", half) },
+		"another score":            func(d string, edit func(string, func([]byte) []byte)) { edit(d+"/state.json", digit) },
+		"other masks":              func(d string, edit func(string, func([]byte) []byte)) { edit(d+"/base/masks.safetensors", kept) },
+		"job":                      func(d string, edit func(string, func([]byte) []byte)) { edit(d+"/job.yaml", half) },
+		"all of these":             nil,
+		"checkpoints of the chief": nil,
+		"all checkpoints":          nil,
 	} {
 		if testing.Short() && name != "other masks" {
 			continue
@@ -97,7 +92,10 @@ func TestDamagedFoldersAreGotOver(t *testing.T) {
 				for _, path := range []string{"state.json", "base/masks.safetensors", "job.yaml", "events.jsonl"} {
 					edit(filepath.Join(dir, path), half)
 				}
-			case "newest checkpoints": // on the chief; the other node has copies
+			case "checkpoints of the chief", "all checkpoints": // the other node has copies
+				if name == "all checkpoints" {
+					dir = filepath.Join(b.dir, "nodes", "*")
+				}
 				for _, pattern := range []string{"*.json", "*.safetensors"} {
 					found, err := filepath.Glob(filepath.Join(dir, "checkpoints", pattern))
 					b.check(err)

@@ -413,10 +413,13 @@ func (r *run) keepLast(ctx context.Context) error {
 func (r *run) restore(ctx context.Context) (first int, err error) {
 	c, stored, unusable := r.newestCheckpoint(ctx)
 	if unusable != nil {
-		if r.team.Alone() {
+		if r.Team == nil {
 			return 0, unusable
 		}
 		r.Log.Warn("checkpoints on this disk not used", "error", unusable) // others may have them
+		if errors.Is(unusable, checkpoint.ErrDamaged) {
+			unusable = nil // and where nobody has, training begins again
+		}
 	}
 	disk := 0
 	if c != nil {
