@@ -251,6 +251,15 @@ func TestScenarios(t *testing.T) {
 			s.node("n1", "cpu", gigabyte)
 			s.pass(13 * time.Second)
 		},
+		"a process is started again at once": func(s *sim) {
+			three(s)
+			s.submit("aaaaaaaa", 3)
+			s.pass(2 * time.Second)
+			s.nodes["n2"].silent = true
+			s.pass(2 * time.Second)
+			s.node("n2", "cpu", gigabyte)
+			s.pass(2 * time.Second)
+		},
 		"all nodes are lost": func(s *sim) {
 			three(s)
 			s.submit("aaaaaaaa", 3)

@@ -200,10 +200,21 @@ func (d *decider) replan(j *state.Job, why string) {
 func (d *decider) findAgain(j *state.Job, without []int) (f found, ok bool) {
 	nodes, own := d.free(), map[string]bool{}
 	for w, name := range j.Plan.Nodes {
-		if slices.Contains(without, w) || d.gone(j, w) != "" {
+		if slices.Contains(without, w) {
 			continue
 		}
 		n := d.s.Node(name)
+		if d.gone(j, w) != "" {
+			// A process that was started again in the place of one that is lost holds
+			// nothing, but can begin at once.
+			if n != nil && n.State == api.NodeReady && !n.Draining {
+				if _, heard := d.lease(n); !heard {
+					return f, false
+				}
+				nodes = append(nodes, n)
+			}
+			continue
+		}
 		if _, heard := d.lease(n); !heard {
 			return f, false
 		}
