@@ -97,10 +97,11 @@ const (
 // NodeRecord is what the cluster knows of a node.
 type NodeRecord struct {
 	NodeInfo
-	State   string   `json:"state"`
-	Reason  string   `json:"reason,omitempty"`
-	Jobs    []string `json:"jobs"`     // that have a worker on it
-	BeatAge float64  `json:"beat_age"` // seconds, as its leader sees it
+	State    string   `json:"state"`
+	Reason   string   `json:"reason,omitempty"`
+	Draining bool     `json:"draining,omitempty"` // gets no new job, also when it is back
+	Jobs     []string `json:"jobs"`               // that have a worker on it
+	BeatAge  float64  `json:"beat_age"`           // seconds, as its leader sees it
 	// Reach is how each peer's server was reached: direct, reverse or hub.
 	Reach map[string]string `json:"reach,omitempty"`
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -44,6 +45,7 @@ type Cluster struct {
 	log     *wal.WAL
 	meta    *metadb.BoltMetaDB // of the log, which does not close it
 	raft    *raft.Raft
+	applied atomic.Uint64 // term in which this member led and had everything applied
 	wire    *raft.NetworkTransport
 	fsm     *state.FSM
 	life    context.Context
@@ -87,7 +89,7 @@ func (m *Cluster) open(ctx context.Context) error {
 	if err := m.startRaft(); err != nil {
 		return err
 	}
-	m.Loop = leader.New(leader.Config{ID: m.config.ID, Version: m.config.Version, Schedule: m.config.Schedule, State: m.fsm, Log: m.raft, Nodes: nodes{m},
+	m.Loop = leader.New(leader.Config{ID: m.config.ID, Version: m.config.Version, Schedule: m.config.Schedule, State: m.fsm, Log: ownLog{m.raft, &m.applied}, Nodes: nodes{m},
 		Logger: m.config.Logger, Decide: schedule.Decide, Now: m.config.Now, Steady: time.Now})
 	m.tasks.Go(func() { m.Run(m.life, m.raft.LeaderCh()) })
 	m.tasks.Go(m.watchPeers)

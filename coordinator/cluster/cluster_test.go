@@ -219,6 +219,27 @@ func TestLeaderIsLost(t *testing.T) {
 	eventually(t, "two members", func() bool { return len(leader.Members()) == 2 })
 }
 
+// Who leads by its own word alone may not: it answers only what a majority confirms.
+func TestAMajorityConfirmsTheLeader(t *testing.T) {
+	all := three(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	eventually(t, "the leader is confirmed", func() bool { return all[0].Confirm(ctx) == nil })
+	for _, m := range all[1:] {
+		if err := m.Confirm(ctx); !errors.Is(err, cluster.ErrNotLeader) {
+			t.Errorf("a follower is confirmed: %v", err)
+		}
+	}
+	all[1].stop()
+	if err := all[0].Confirm(ctx); err != nil {
+		t.Errorf("with two of three: %v", err)
+	}
+	all[2].stop()
+	if err := all[0].Confirm(ctx); !errors.Is(err, cluster.ErrNotLeader) {
+		t.Errorf("alone of three: %v", err)
+	}
+}
+
 func TestHubReachesAcrossMembers(t *testing.T) {
 	all := three(t)
 	got := make(chan string, 1)

@@ -51,7 +51,7 @@ func Record(j *state.Job, v View, c Config, leader, waiting string) api.JobRecor
 // NodeRecord returns a node as the API shows it.
 func NodeRecord(s *state.State, n *state.Node, v View) api.NodeRecord {
 	lease := v.Of(n.Info.Name)
-	r := api.NodeRecord{NodeInfo: n.Info, State: n.Shown(), Reason: n.Reason, Jobs: []string{}, BeatAge: lease.Silent.Seconds(), Reach: lease.Reach}
+	r := api.NodeRecord{NodeInfo: n.Info, State: n.Shown(), Reason: n.Reason, Draining: n.Draining, Jobs: []string{}, BeatAge: lease.Silent.Seconds(), Reach: lease.Reach}
 	if j := s.Holder(n.Info.Name); j != nil {
 		r.Jobs = append(r.Jobs, j.ID)
 	}

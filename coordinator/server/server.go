@@ -30,6 +30,7 @@ type Cluster interface {
 	State() *state.State
 	Watch() (*state.State, <-chan struct{})
 	Leader() (leader api.Member, self, ok bool)
+	Confirm(ctx context.Context) error
 	Propose(ctx context.Context, b state.Body) (state.Reply, error)
 	Beat(ctx context.Context, node string, b api.Beat) (api.BeatReply, error)
 	Schedule() schedule.Config
@@ -90,10 +91,21 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return s.http.Shutdown(ctx)
 }
 
+// Who can answer.
+type who int
+
+const (
+	anybody who = iota
+	leader
+	// confirmed is the leader after a majority has confirmed that it still is: the
+	// answer has all that anybody was told of before.
+	confirmed
+)
+
 // route is one path of the API.
 type route struct {
 	method, path string
-	leader       bool // only the leader can answer
+	by           who
 	handle       func(w http.ResponseWriter, r *http.Request) (any, error)
 	summary      string
 	in, out      any // bodies, for the description; nil for none, or none that is JSON
@@ -102,29 +114,29 @@ type route struct {
 // routes lists the API; an answer of nil was written by the handler.
 func (s *Server) routes() []route {
 	return []route{
-		{"POST", "/v1/jobs", true, s.submit, "Hand in a job", api.JobRequest{}, api.JobRecord{}},
-		{"GET", "/v1/jobs", true, s.jobs, "All jobs, newest first", nil, api.JobList{}},
-		{"GET", "/v1/jobs/{id}", true, s.job, "One job, by its ID or how that begins", nil, api.JobRecord{}},
-		{"GET", "/v1/jobs/{id}/events", false, s.stream(joblog.Events), "Events of a job as server-sent events", nil, nil},
-		{"GET", "/v1/jobs/{id}/logs", false, s.stream(joblog.Log), "Log lines of all ranks of a job as server-sent events", nil, nil},
-		{"GET", "/v1/jobs/{id}/history", false, s.history, "Decisions about a job, oldest first", nil, api.History{}},
-		{"GET", "/v1/jobs/{id}/explain", true, s.explain, "How a job came to be where it is, in words", nil, api.Explanation{}},
-		{"POST", "/v1/jobs/{id}/cancel", true, s.cancel, "Stop a job", nil, api.JobRecord{}},
-		{"POST", "/v1/jobs/{id}/resume", true, s.resume, "Go on with a job that failed or was cancelled; one that waits or runs is left to that", nil, api.JobRecord{}},
-		{"POST", "/v1/jobs/{id}/report", true, s.report, "How a worker's part of a generation ended", api.Report{}, struct{}{}},
-		{"POST", "/v1/jobs/{id}/checkpoints", true, s.publish, "A checkpoint is on the disks of nodes", api.Published{}, struct{}{}},
-		{"GET", "/v1/jobs/{id}/output", false, s.output, "Files that a job has written", nil, api.Files{}},
-		{"GET", "/v1/jobs/{id}/output/{path...}", false, s.outputFile, "One file of a job's output", nil, nil},
-		{"POST", "/v1/plan", true, s.plan, "Where a job would run, and why", api.JobRequest{}, api.PlanReply{}},
-		{"GET", "/v1/nodes", true, s.nodes, "All nodes, by name", nil, api.NodeList{}},
-		{"POST", "/v1/nodes/{name}/beat", true, s.beat, "Heartbeat of a node", api.Beat{}, api.BeatReply{}},
-		{"POST", "/v1/nodes/{name}/drain", true, s.drain, "Keep new jobs off a node, or let them on again", api.Drain{}, api.NodeRecord{}},
-		{"GET", "/v1/cluster", true, s.cluster, "The coordinators", nil, api.Cluster{}},
-		{"POST", "/v1/cluster/members", true, s.join, "Take a coordinator up, or take in that it has moved", api.Member{}, api.Cluster{}},
-		{"DELETE", "/v1/cluster/members/{id}", true, s.leave, "Take a coordinator out", nil, api.Cluster{}},
-		{"GET", "/v1/openapi.json", false, s.openAPI, "This description", nil, nil},
-		{"GET", "/healthz", false, s.healthy, "Whether the process answers", nil, map[string]string{}},
-		{"GET", "/readyz", false, s.ready, "Whether there is a leader", nil, map[string]string{}},
+		{"POST", "/v1/jobs", leader, s.submit, "Hand in a job", api.JobRequest{}, api.JobRecord{}},
+		{"GET", "/v1/jobs", confirmed, s.jobs, "All jobs, newest first", nil, api.JobList{}},
+		{"GET", "/v1/jobs/{id}", confirmed, s.job, "One job, by its ID or how that begins", nil, api.JobRecord{}},
+		{"GET", "/v1/jobs/{id}/events", anybody, s.stream(joblog.Events), "Events of a job as server-sent events", nil, nil},
+		{"GET", "/v1/jobs/{id}/logs", anybody, s.stream(joblog.Log), "Log lines of all ranks of a job as server-sent events", nil, nil},
+		{"GET", "/v1/jobs/{id}/history", anybody, s.history, "Decisions about a job, oldest first", nil, api.History{}},
+		{"GET", "/v1/jobs/{id}/explain", confirmed, s.explain, "How a job came to be where it is, in words", nil, api.Explanation{}},
+		{"POST", "/v1/jobs/{id}/cancel", confirmed, s.cancel, "Stop a job", nil, api.JobRecord{}},
+		{"POST", "/v1/jobs/{id}/resume", confirmed, s.resume, "Go on with a job that failed or was cancelled; one that waits or runs is left to that", nil, api.JobRecord{}},
+		{"POST", "/v1/jobs/{id}/report", leader, s.report, "How a worker's part of a generation ended", api.Report{}, struct{}{}},
+		{"POST", "/v1/jobs/{id}/checkpoints", leader, s.publish, "A checkpoint is on the disks of nodes", api.Published{}, struct{}{}},
+		{"GET", "/v1/jobs/{id}/output", anybody, s.output, "Files that a job has written", nil, api.Files{}},
+		{"GET", "/v1/jobs/{id}/output/{path...}", anybody, s.outputFile, "One file of a job's output", nil, nil},
+		{"POST", "/v1/plan", leader, s.plan, "Where a job would run, and why", api.JobRequest{}, api.PlanReply{}},
+		{"GET", "/v1/nodes", confirmed, s.nodes, "All nodes, by name", nil, api.NodeList{}},
+		{"POST", "/v1/nodes/{name}/beat", leader, s.beat, "Heartbeat of a node", api.Beat{}, api.BeatReply{}},
+		{"POST", "/v1/nodes/{name}/drain", leader, s.drain, "Keep new jobs off a node, or let them on again", api.Drain{}, api.NodeRecord{}},
+		{"GET", "/v1/cluster", leader, s.cluster, "The coordinators", nil, api.Cluster{}},
+		{"POST", "/v1/cluster/members", leader, s.join, "Take a coordinator up, or take in that it has moved", api.Member{}, api.Cluster{}},
+		{"DELETE", "/v1/cluster/members/{id}", leader, s.leave, "Take a coordinator out", nil, api.Cluster{}},
+		{"GET", "/v1/openapi.json", anybody, s.openAPI, "This description", nil, nil},
+		{"GET", "/healthz", anybody, s.healthy, "Whether the process answers", nil, map[string]string{}},
+		{"GET", "/readyz", anybody, s.ready, "Whether there is a leader", nil, map[string]string{}},
 	}
 }
 
@@ -141,7 +153,7 @@ func (s *Server) Handler() http.Handler {
 }
 
 func (s *Server) serve(x route, w http.ResponseWriter, r *http.Request) {
-	if x.leader {
+	if x.by != anybody {
 		leader, self, ok := s.Cluster.Leader()
 		switch {
 		case !ok:
@@ -155,9 +167,15 @@ func (s *Server) serve(x route, w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if x.by == confirmed {
+		if err := s.Cluster.Confirm(r.Context()); err != nil {
+			s.fail(w, err)
+			return
+		}
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	out, err := x.handle(w, r)
-	if errors.Is(err, state.ErrNotFound) && !x.leader && r.Header.Get(forwarded) == "" {
+	if errors.Is(err, state.ErrNotFound) && x.by == anybody && r.Header.Get(forwarded) == "" {
 		// This member may be behind.
 		switch leader, self, ok := s.Cluster.Leader(); {
 		case !ok:
