@@ -117,6 +117,3 @@ func (s *storm) history() {
 		}
 	}
 }
-
-// recorded begins the tokens of jobs that recorders submit.
-const recorded = "recorded-"

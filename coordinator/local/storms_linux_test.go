@@ -47,6 +47,7 @@ func TestStorms(t *testing.T) {
 			if want == nil {
 				want = s.undisturbed(*stormSteps)
 			}
+			r := s.record()
 			f := s.follow(s.dice.IntN(2), "repair", "job.yaml", "--nodes", "4", "--output", "stormy")
 			s.reach(f, 1+s.dice.IntN(*stormSteps/2))
 			for range 5 {
@@ -60,6 +61,7 @@ func TestStorms(t *testing.T) {
 				s.killInExport(f)
 			}
 			s.check(f, want, *stormSteps)
+			r.check(s)
 			s.leftovers()
 			s.history()
 		})
