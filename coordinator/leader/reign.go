@@ -17,6 +17,7 @@ type reign struct {
 	*Loop
 	leases *schedule.Leases
 	memo   schedule.Memo
+	ages   schedule.Ages
 	wake   chan struct{} // something was heard that a decision may depend on
 
 	mu         sync.Mutex
@@ -122,7 +123,7 @@ func (r *reign) run(ctx context.Context, inspections *sync.WaitGroup) {
 		}
 		last = s
 		out := r.config.Decide(schedule.Input{Config: r.config.Schedule, State: s, Leases: r.view(), Now: r.config.Now(),
-			Plan: shard.MakePlan, Memo: &r.memo, Inspecting: r.look(s)})
+			Plan: shard.MakePlan, Memo: &r.memo, Ages: &r.ages, Inspecting: r.look(s)})
 		if r.carryOut(ctx, out, inspections) {
 			continue
 		}

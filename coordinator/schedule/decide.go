@@ -20,6 +20,9 @@ type Input struct {
 	// Memo remembers what the planner answered; nil remembers nothing. It changes no
 	// decision, only how soon it comes.
 	Memo *Memo
+	// Ages remembers when stamps were first seen; without, a wall clock that jumps
+	// makes them older or younger.
+	Ages *Ages
 	// Inspecting are the inspections under way or tried, by job.
 	Inspecting map[string]Inspecting
 }
@@ -94,10 +97,11 @@ func (d *decider) do(b state.Body) error {
 // may have been another leader's: one that is ahead of ours counts from when we
 // began to listen.
 func (d *decider) elapsed(at time.Time) time.Duration {
-	if e := d.Now.Sub(at); e >= 0 {
-		return e
+	e := d.Now.Sub(at)
+	if e < 0 {
+		e = d.Leases.Since
 	}
-	return d.Leases.Since
+	return d.Ages.of(at, d.Leases.Since, e)
 }
 
 // lease returns the lease of a node's present session. Before its first beat to
