@@ -46,6 +46,9 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	defer release()
+	if err := sweep(c.Dir); err != nil {
+		c.Logger.Warn("half-written files of an earlier process are left", "error", err)
+	}
 	a := &agent{Config: c, nudge: make(chan struct{}, 1)}
 	config := client.DefaultConfig(c.Coordinators...)
 	config.Logger, config.Timeout, config.Patience = c.Logger, 3*time.Second, 0
