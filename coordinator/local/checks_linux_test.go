@@ -1,11 +1,17 @@
 package local_test
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"ressa/coordinator/api"
 )
 
 // check waits for the end of a repair and compares it with one that nothing disturbed.
@@ -33,6 +39,46 @@ func (s *storm) check(f *told, want *told, steps int) {
 		y := want.steps[x.Step-1]
 		if x.Step != y.Step || x.Loss != y.Loss || x.GradNorm != y.GradNorm || x.Tokens != y.Tokens {
 			s.t.Errorf("step %d: loss %v, norm %v, %d tokens; undisturbed step %d %v, %v, %d", x.Step, x.Loss, x.GradNorm, x.Tokens, y.Step, y.Loss, y.GradNorm, y.Tokens)
+		}
+	}
+}
+
+// microbatches compares what the ranks of the result count, which is theirs in the last
+// generation, with the steps that the run's own log has of it: every stage computed
+// every microbatch of each of these steps once. That no step was made of others is
+// told by what the steps say, in check.
+func (s *storm) microbatches(f *told, output string, micro int) {
+	s.t.Helper()
+	raw, err := os.ReadFile(filepath.Join(s.dir, output, "events.jsonl"))
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	steps, last := 0, -1
+	for line := range bytes.Lines(raw) {
+		var e api.Event
+		switch err := json.Unmarshal(line, &e); {
+		case err != nil: // torn by a crash, or damaged
+		case e.Phase == "train":
+			steps, last = 0, -1
+		case e.Step != nil:
+			if last >= 0 && e.Step.Step != last+1 && !s.damaged {
+				s.t.Errorf("step %d comes after step %d in one generation", e.Step.Step, last)
+			}
+			steps, last = steps+1, e.Step.Step
+		}
+	}
+	done := map[string]int{}
+	for _, r := range f.result.Ranks {
+		done[fmt.Sprint(r.Role, " stage ", r.Stage)] += r.Microbatches
+	}
+	if len(done) < 2 {
+		s.t.Errorf("ranks %+v", f.result.Ranks)
+	}
+	s.say("microbatches of %d steps in the last generation: %v", steps, done)
+	for stage, n := range done {
+		if n%micro != 0 || n != steps*micro && !s.damaged {
+			s.t.Errorf("%s computed %d microbatches in %d steps of %d", stage, n, steps, micro)
 		}
 	}
 }

@@ -42,6 +42,7 @@ func (s *storm) damage(path string) {
 	if len(raw) == 0 {
 		return
 	}
+	s.damaged = s.damaged || filepath.Base(path) == "events.jsonl"
 	at := s.dice.IntN(len(raw))
 	what := "cut short"
 	if s.dice.IntN(2) == 0 {

@@ -2,6 +2,7 @@ package local_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,8 +45,10 @@ func faults() []fault {
 	}
 }
 
-// blow does one fault, a random one unless the flag names it.
-func (s *storm) blow(f *told) {
+// blow does the fault of a number, a random one unless the flag names it. What it
+// throws does not depend on what came of those before.
+func (s *storm) blow(f *told, number uint64) {
+	s.dice = rand.New(rand.NewPCG(s.seed, 1+number))
 	all := faults()
 	x := all[s.dice.IntN(len(all))]
 	for _, named := range all {

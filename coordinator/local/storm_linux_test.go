@@ -45,8 +45,10 @@ type storm struct {
 	link     *relay
 	urls     string
 	nodes    []*process // coordinators, then trainers
+	seed     uint64
 	dice     *rand.Rand
 	began    time.Time
+	damaged  bool // the run's own log of events
 
 	mu    sync.Mutex
 	story []string
@@ -57,7 +59,7 @@ const stormCoordinators, stormTrainers = 3, 4
 // newStorm starts the cluster and waits for its nodes.
 func newStorm(t *testing.T, bin, dir string, seed uint64) *storm {
 	t.Helper()
-	s := &storm{t: t, bin: bin, dir: dir, dice: rand.New(rand.NewPCG(seed, 0)), began: time.Now()}
+	s := &storm{t: t, bin: bin, dir: dir, seed: seed, dice: rand.New(rand.NewPCG(seed, 0)), began: time.Now()}
 	s.sites, s.link = namespaces(t, time.Millisecond, 0)
 	var urls []string
 	for i := range stormCoordinators + stormTrainers {
@@ -189,17 +191,9 @@ func (s *storm) close() {
 				s.t.Logf("%s:\n%s", p.name, raw[max(0, len(raw)-3000):])
 			}
 		}
-		s.t.Logf("again: go test ./coordinator/local -count=1 -v -run '^%s$' -storm.seed %s -storm.steps %d", strings.Split(s.t.Name(), "/")[0], s.seed(), *stormSteps)
+		s.t.Logf("again: go test ./coordinator/local -count=1 -v -run '^%s$' -storm.seed %d -storm.steps %d -storm.fault %q", strings.Split(s.t.Name(), "/")[0], s.seed, *stormSteps, *stormFault)
 	}
 	s.t.Logf("what happened:\n%s", strings.Join(s.story, "\n"))
-}
-
-// seed is that of the test, or of the part of it that one storm is.
-func (s *storm) seed() string {
-	if _, after, ok := strings.Cut(s.t.Name(), "seed_"); ok {
-		return after
-	}
-	return fmt.Sprint(*stormSeed)
 }
 
 // disk gives a trainer a disk of its own, which can be filled up.

@@ -50,17 +50,18 @@ func TestStorms(t *testing.T) {
 			r := s.record()
 			f := s.follow(s.dice.IntN(2), "repair", "job.yaml", "--nodes", "4", "--output", "stormy")
 			s.reach(f, 1+s.dice.IntN(*stormSteps/2))
-			for range 5 {
+			for i := range 5 {
 				if f.over() {
 					break
 				}
-				s.blow(f)
+				s.blow(f, uint64(i))
 			}
 			s.say("the storm is over, step %d", f.step())
 			if s.dice.IntN(2) == 0 {
 				s.killInExport(f)
 			}
 			s.check(f, want, *stormSteps)
+			s.microbatches(f, "stormy", 8)
 			r.check(s)
 			s.leftovers()
 			s.history()

@@ -14,12 +14,6 @@ import (
 	"ressa/trainer/job"
 )
 
-// flip changes one bit in the middle of a file.
-func flip(raw []byte) []byte {
-	raw[len(raw)/2] ^= 1
-	return raw
-}
-
 // half cuts a file short.
 func half(raw []byte) []byte { return raw[:len(raw)/2] }
 
