@@ -48,10 +48,12 @@ verify: ## check a job's result against its fault-free run (not built yet)
 SEEDS    ?= 20
 SEED     ?= 1
 SIMSEEDS ?= 10000
+# The only fault of all schedules: one that coordinator/local/faults_linux_test.go lists.
+FAULT    ?=
 
-soak: ## SIMSEEDS simulated clusters, then SEEDS schedules of random faults on real processes (root; a minute each), from SEED on
+soak: ## SIMSEEDS simulated clusters, then SEEDS schedules of random faults on real processes (root; two minutes each), from SEED on
 	$(GO) test ./coordinator/simulation -v -count=1 -timeout 6h -sim.seed $(SEED) -sim.seeds $(SIMSEEDS)
-	$(GO) test ./coordinator/local -run 'TestStorms|TestEverythingIsKilled|TestLeadersAreKilled' -v -count=1 -timeout 6h -storm.seed $(SEED) -storm.seeds $(SEEDS)
+	$(GO) test ./coordinator/local -run 'TestStorms|TestEverythingIsKilled|TestLeadersAreKilled' -v -count=1 -timeout 6h -storm.seed $(SEED) -storm.seeds $(SEEDS) -storm.fault '$(FAULT)'
 	$(GO) test ./coordinator/local -run TestATrainerIsKilled -v -count=1 -timeout 1h -storm.seeds 5
 
 gpu-check: ## run the case table on this machine's GPU (not built yet)

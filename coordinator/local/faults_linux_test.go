@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -51,10 +52,12 @@ func (s *storm) blow(f *told, number uint64) {
 	s.dice = rand.New(rand.NewPCG(s.seed, 1+number))
 	all := faults()
 	x := all[s.dice.IntN(len(all))]
-	for _, named := range all {
-		if named.name == *stormFault {
-			x = named
+	if *stormFault != "" {
+		i := slices.IndexFunc(all, func(x fault) bool { return x.name == *stormFault })
+		if i < 0 {
+			s.t.Fatalf("-storm.fault: found %q, want one of %s", *stormFault, faultNames())
 		}
+		x = all[i]
 	}
 	s.say("after step %d: %s", f.step(), x.name)
 	x.do(s, f)
