@@ -51,7 +51,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	}
 	a := &agent{Config: c, nudge: make(chan struct{}, 1)}
 	config := client.DefaultConfig(c.Coordinators...)
-	config.Logger, config.Timeout, config.Patience = c.Logger, 3*time.Second, 0
+	config.Logger, config.Timeout, config.Patience = c.Logger, tryWait, 0
 	if a.client, err = client.New(config); err != nil {
 		return err
 	}
@@ -97,8 +97,12 @@ func claim(dir string) (release func(), err error) {
 // ends with the process.
 const stopWait = 20 * time.Second
 
-// beatWait bounds one beat.
-const beatWait = 3 * time.Second
+// beatWait bounds one beat, tryWait how long one coordinator may take to answer: one
+// that stands still must not cost a node its lease with the leader.
+const (
+	beatWait = 3 * time.Second
+	tryWait  = time.Second
+)
 
 // run registers, beats and follows what the replies say.
 func (a *agent) run(ctx context.Context) error {

@@ -154,12 +154,16 @@ func (c *Client) try(ctx context.Context, r request, read func(*http.Response) e
 			if err == nil || errors.As(err, &own) || errors.As(err, &refused) && !elsewhere(refused.Status) {
 				return err
 			}
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return ctx.Err()
+			}
+			// Also when the time of this call is over: the next one begins elsewhere.
+			c.last.CompareAndSwap(i, (i+1)%int32(len(c.urls)))
 			if ctx.Err() != nil {
 				return c.ended(ctx, err)
 			}
 			c.config.Logger.Debug("coordinator does not answer", "url", c.urls[i].Host, "call", r.method+" "+r.path, "err", err)
 			last = err
-			c.last.CompareAndSwap(i, (i+1)%int32(len(c.urls)))
 		}
 		if time.Now().Add(pause).After(deadline) {
 			return &UnreachableError{c.config.URLs, last}

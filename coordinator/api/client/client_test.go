@@ -152,3 +152,37 @@ func TestExitCodesOfCalls(t *testing.T) {
 		t.Errorf("exit %d with %v, want 4", api.ExitCode(err), err)
 	}
 }
+
+// A coordinator that hangs costs one call its time: the next one asks another.
+func TestACoordinatorThatHangsIsAskedOnce(t *testing.T) {
+	hung := make(chan struct{})
+	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-hung:
+		case <-r.Context().Done():
+		}
+	}))
+	defer hangs.Close()
+	defer close(hung)
+	answers := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"leader":"c2"}`)) }))
+	defer answers.Close()
+	config := DefaultConfig(hangs.URL, answers.URL)
+	config.Patience = 0
+	c, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	beat := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		_, err := c.Beat(ctx, "t1", api.Beat{})
+		return err
+	}
+	if err := beat(); err == nil {
+		t.Fatal("a coordinator that hangs has answered")
+	}
+	if err := beat(); err != nil {
+		t.Errorf("the next call: %v", err)
+	}
+}
