@@ -106,7 +106,7 @@ const pause = 10 * time.Millisecond
 func (r *reign) run(ctx context.Context, inspections *sync.WaitGroup) {
 	every := time.NewTicker(r.config.Schedule.Lease / 6)
 	defer every.Stop()
-	last := state.Empty()
+	nudged, followed := state.Empty(), r.config.State.State()
 	for {
 		select {
 		case <-ctx.Done():
@@ -118,10 +118,11 @@ func (r *reign) run(ctx context.Context, inspections *sync.WaitGroup) {
 		default:
 		}
 		s, changed := r.config.State.Watch()
-		for _, node := range state.Nudges(last, s) {
+		for _, node := range state.Nudges(nudged, s) {
 			r.config.Nodes.Nudge(node)
 		}
-		last = s
+		r.leases.Follow(followed, s)
+		nudged, followed = s, s
 		out := r.config.Decide(schedule.Input{Config: r.config.Schedule, State: s, Leases: r.view(), Now: r.config.Now(),
 			Plan: shard.MakePlan, Memo: &r.memo, Ages: &r.ages, Inspecting: r.look(s)})
 		if r.carryOut(ctx, out, inspections) {

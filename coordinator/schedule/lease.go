@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ressa/coordinator/api"
+	"ressa/coordinator/state"
 )
 
 // Lease is what the leader knows of a node from its beats.
@@ -126,12 +127,14 @@ func (l *Leases) Deaf(d time.Duration) {
 	}
 }
 
-// Keep forgets the nodes that are not among those that keep reports true for.
-func (l *Leases) Keep(keep func(node string) bool) {
+// Follow forgets what was heard of nodes that have been lost between two states: only
+// what they say from now on brings them back.
+func (l *Leases) Follow(before, after *state.State) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for n := range l.heard {
-		if !keep(n) {
+		now, was := after.Node(n), before.Node(n)
+		if now == nil || now.State == api.NodeLost && (was == nil || was.State != api.NodeLost) {
 			delete(l.heard, n)
 		}
 	}

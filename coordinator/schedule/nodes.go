@@ -18,7 +18,7 @@ func (d *decider) watchNodes() {
 			d.setNode(n, api.NodeLeft, "said goodbye")
 		case n.State == api.NodeReady && l.Silent >= d.Config.Lease:
 			d.setNode(n, api.NodeLost, fmt.Sprintf("silent for %s, its lease is %s", seconds(l.Silent), seconds(d.Config.Lease)))
-		case n.State == api.NodeLost && heard && !l.Leaving && l.Silent < d.Config.Lease && l.Silent < d.elapsed(n.Since):
+		case n.State == api.NodeLost && heard && !l.Leaving && l.Silent < d.Config.Lease:
 			d.setNode(n, api.NodeReady, "beats again")
 		}
 	}

@@ -59,6 +59,7 @@ func (s *sim) say(format string, v ...any) {
 func (s *sim) apply(b state.Body) error {
 	next, r := s.state.Simulate(state.Command{At: s.now, Body: b})
 	if r.Err == nil {
+		s.leases.Follow(s.state, next)
 		s.state = next
 	}
 	return r.Err
