@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"ressa/coordinator/api"
 	"ressa/coordinator/state"
@@ -50,6 +49,9 @@ func (c *cluster) checkStep(before, s *state.State, body state.Body) {
 	for _, n := range s.Nodes() {
 		if old := before.Node(n.Info.Name); old != n && (old == nil || old.State != n.State || old.Info.Session != n.Info.Session || old.Draining != n.Draining) {
 			c.say("node %s is %s: %s", n.Info.Name, n.Shown(), n.Reason)
+			if n.State != api.NodeLost {
+				delete(c.lost, n.Info.Name)
+			}
 		}
 	}
 }
@@ -117,9 +119,11 @@ func publishKey(job string, p api.Published) string {
 
 // checkLost verifies, where a leader takes a node for lost, that it has not heard it
 // for long enough, by the clock that nobody can set. It is called by the leader.
-func (m *member) checkLost(set *state.SetNode, now time.Time) {
+func (m *member) checkLost(set *state.SetNode) {
 	at := m.c.now()
+	m.c.mu.Lock()
 	from, heard := m.heard[set.Name+" "+set.Session]
+	m.c.mu.Unlock()
 	from = max(from, m.since)
 	silent, stood := at-from, false
 	for _, p := range m.pauses {
@@ -141,6 +145,41 @@ func (m *member) checkLost(set *state.SetNode, now time.Time) {
 	if silent < least {
 		m.c.post(m.name+" wrongs "+set.Name, func() {
 			m.c.violate("%s, which leads since %v, takes node %s for lost after %v (heard: %v): %s", m.name, m.since, set.Name, silent, heard, set.Reason)
+		})
+	}
+}
+
+// checkWell verifies that a node is not lost to a leader that it could reach all the
+// time, also where another coordinator stands still.
+func (m *member) checkWell(set *state.SetNode) {
+	at := m.c.now()
+	calm := at - 2*lease
+	n := m.c.node(set.Name)
+	if n.info.Session != set.Session || !n.registered || !n.well(calm) || !m.well(calm) || !m.c.network.usual(calm) {
+		return
+	}
+	others := 0
+	for _, x := range m.c.members {
+		if x != m && !x.well(calm) {
+			others++
+		}
+	}
+	if others <= 1 {
+		m.c.post(m.name+" loses "+set.Name, func() {
+			m.c.violate("%s takes node %s for lost, which has been well and could reach it: %s", m.name, set.Name, set.Reason)
+		})
+	}
+}
+
+// checkBack verifies that a node that was lost is back for a beat.
+func (m *member) checkBack(set *state.SetNode) {
+	m.c.mu.Lock()
+	heard, ok := m.heard[set.Name+" "+set.Session]
+	lost := m.c.lost[set.Name]
+	m.c.mu.Unlock()
+	if !ok || heard < lost {
+		m.c.post(m.name+" returns "+set.Name, func() {
+			m.c.violate("%s takes node %s back, lost at %v, heard at %v", m.name, set.Name, lost, heard)
 		})
 	}
 }

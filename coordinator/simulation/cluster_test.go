@@ -25,7 +25,7 @@ const (
 	lateReports          // the state takes reports of generations that are over
 	mixedVotes           // workers take votes of other generations
 	forgetsTokens        // the state forgets that a job was submitted
-	forgetsVotes         // a member votes again after a restart
+	losesLog             // a member has lost its last entries after a restart
 )
 
 // cluster is everything: coordinators, nodes, users, and what has to hold.
@@ -38,11 +38,12 @@ type cluster struct {
 	users   *users
 	counts  map[string]int
 
-	truth  []applied         // every entry that a member has applied, by index - 1
-	sums   map[uint64][]byte // snapshots of the state, by index
-	latest *state.State      // after the newest of truth
-	plans  map[string]string // job and generation → nodes
-	issued map[string]bool   // reports and checkpoints that workers have made
+	truth  []applied                // every entry that a member has applied, by index - 1
+	sums   map[uint64][]byte        // snapshots of the state, by index
+	latest *state.State             // after the newest of truth
+	plans  map[string]string        // job and generation → nodes
+	lost   map[string]time.Duration // when nodes were first taken for lost
+	issued map[string]bool          // reports and checkpoints that workers have made
 }
 
 // applied is an entry of the log that counts.
@@ -53,7 +54,7 @@ type applied struct {
 
 func newCluster(seed uint64, m mutant, members int, book func(*member) logbook) *cluster {
 	c := &cluster{world: newWorld(seed), config: schedule.DefaultConfig(lease), mutant: m, counts: map[string]int{}, sums: map[uint64][]byte{},
-		latest: state.Empty(), plans: map[string]string{}, issued: map[string]bool{}}
+		latest: state.Empty(), plans: map[string]string{}, issued: map[string]bool{}, lost: map[string]time.Duration{}}
 	for i := range members {
 		x := &member{process: &process{name: fmt.Sprintf("c%d", i+1)}, c: c, index: i}
 		if i > 0 {
@@ -65,7 +66,7 @@ func newCluster(seed uint64, m mutant, members int, book func(*member) logbook) 
 	for i := range 3 + c.dice.IntN(3) {
 		c.nodes = append(c.nodes, newNode(c, fmt.Sprintf("t%d", i+1)))
 	}
-	c.users = &users{c: c, client: client{process: &process{name: "users", up: true}, c: c}, known: map[string]string{}, gone: map[string]bool{},
+	c.users = &users{c: c, client: client{process: &process{name: "users", up: true}, c: c, each: 10 * time.Second}, known: map[string]string{}, gone: map[string]bool{},
 		asked: map[int]bool{}, states: map[string][]point{}}
 	return c
 }

@@ -53,6 +53,7 @@ func (c *cluster) fault() {
 	case 13:
 		c.say("the network is slow")
 		c.network.slow, c.network.lost, c.network.dup = c.between(20*time.Millisecond, 2*time.Second), 5+c.dice.IntN(40), 3+c.dice.IntN(10)
+		c.network.shaken = c.now()
 		c.after(c.between(time.Second, 10*time.Second), c.calm)
 	case 14:
 		d := c.between(-time.Hour, time.Hour)
@@ -132,15 +133,17 @@ func (c *cluster) partition(oneWay bool) {
 			}
 		}
 	}
+	c.network.shaken = c.now()
 	c.after(c.between(500*time.Millisecond, 12*time.Second), func() {
 		c.say("the network is whole")
 		clear(c.network.cut)
+		c.network.shaken = c.now()
 	})
 }
 
 func (c *cluster) calm() {
 	c.say("the network is as usual")
-	c.network.slow, c.network.lost, c.network.dup = 0, 0, 0
+	c.network.slow, c.network.lost, c.network.dup, c.network.shaken = 0, 0, 0, c.now()
 }
 
 // heal ends every fault.

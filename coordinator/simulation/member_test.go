@@ -74,7 +74,7 @@ func (m *member) gate(key string) {
 // start starts the member's process on what its disk holds.
 func (m *member) start() {
 	w := m.c.world
-	m.up, m.paused, m.doomed = true, false, false
+	m.up, m.paused, m.doomed, m.shaken = true, false, false, w.now()
 	m.life++
 	m.heard = map[string]time.Duration{}
 	m.fsm = state.NewFSM()
@@ -102,7 +102,7 @@ func (m *member) crash() {
 		return
 	}
 	m.c.say("%s is killed%s", m.name, map[bool]string{true: ", which leads"}[m.log.leads()])
-	m.up, m.wakes = false, nil
+	m.up, m.wakes, m.shaken = false, nil, m.c.now()
 	m.life++
 	m.cancel()
 	m.log.crash()
@@ -113,7 +113,7 @@ func (m *member) pause() {
 	if m.up && !m.paused {
 		m.c.say("%s stands still%s", m.name, map[bool]string{true: ", which leads"}[m.log.leads()])
 		m.c.mu.Lock()
-		m.paused = true
+		m.paused, m.shaken = true, m.c.now()
 		m.c.mu.Unlock()
 		m.pauses = append(m.pauses, span{m.c.now(), -1})
 	}
@@ -137,7 +137,7 @@ func (m *member) wake() {
 func (m *member) thaw() {
 	w := m.c.world
 	w.mu.Lock()
-	m.paused = false
+	m.paused, m.shaken = false, w.now()
 	still := m.frozen
 	m.frozen = nil
 	w.mu.Unlock()
@@ -264,8 +264,18 @@ func (m *member) decide(in schedule.Input) schedule.Output {
 	out := schedule.Decide(in)
 	m.c.count("decisions", 1)
 	for _, c := range out.Commands {
-		if set, ok := c.Body.(*state.SetNode); ok && set.State == api.NodeLost {
-			m.checkLost(set, in.Now)
+		switch set, ok := c.Body.(*state.SetNode); {
+		case !ok:
+		case set.State == api.NodeLost:
+			m.checkLost(set)
+			m.checkWell(set)
+			m.c.mu.Lock()
+			if _, ok := m.c.lost[set.Name]; !ok {
+				m.c.lost[set.Name] = m.c.now()
+			}
+			m.c.mu.Unlock()
+		case set.State == api.NodeReady:
+			m.checkBack(set)
 		}
 	}
 	return out

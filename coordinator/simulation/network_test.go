@@ -10,8 +10,9 @@ type process struct {
 	name   string
 	up     bool
 	paused bool
-	life   int      // how often it was started
-	wakes  []func() // what reached it while it stood still
+	life   int           // how often it was started
+	shaken time.Duration // when it was last started, ended, stopped or let go
+	wakes  []func()      // what reached it while it stood still
 }
 
 // reach has something happen in a process, as soon as it runs.
@@ -31,7 +32,16 @@ type network struct {
 	cut       map[[2]string]bool // from, to
 	slow      time.Duration      // the most that a message takes beyond the usual
 	lost, dup int                // once in so many; 0 never
+	shaken    time.Duration      // when this was last changed
 }
+
+// usual reports whether nothing is wrong since a time.
+func (n *network) usual(since time.Duration) bool {
+	return len(n.cut) == 0 && n.slow == 0 && n.lost == 0 && n.shaken < since
+}
+
+// well reports whether a process has run undisturbed since a time.
+func (p *process) well(since time.Duration) bool { return p.up && !p.paused && p.shaken < since }
 
 func (n *network) passes(from, to string) bool { return !n.cut[[2]string{from, to}] }
 
@@ -76,7 +86,8 @@ type answer struct {
 type client struct {
 	*process
 	c    *cluster
-	last int // who answered last
+	last int           // who answered last
+	each time.Duration // that one coordinator may take to answer
 }
 
 // call tries every coordinator once, at most for so long. done is called once, unless
@@ -89,8 +100,13 @@ func (cl *client) call(wait time.Duration, what string, do handler, done func(an
 			cl.reach(func() { done(a) })
 		}
 	}
-	w.after(wait, func() { finish(answer{nil, errUnreachable}) })
-	tries := 0
+	tries, at := 0, 0
+	w.after(wait, func() {
+		if !over && cl.life == life && cl.last == at {
+			cl.last = (at + 1) % len(cl.c.members)
+		}
+		finish(answer{nil, errUnreachable})
+	})
 	var try func()
 	try = func() {
 		if over || cl.life != life {
@@ -100,8 +116,8 @@ func (cl *client) call(wait time.Duration, what string, do handler, done func(an
 			finish(answer{nil, errUnreachable})
 			return
 		}
-		at := cl.last
-		to := cl.c.members[at]
+		at = cl.last
+		from, to := at, cl.c.members[at]
 		answered := false
 		reply := func(a answer) {
 			if answered || over {
@@ -109,12 +125,13 @@ func (cl *client) call(wait time.Duration, what string, do handler, done func(an
 			}
 			answered = true
 			if errors.Is(a.err, errUnreachable) || errors.Is(a.err, errNoLeader) || elsewhere(a.err) {
-				cl.last = (at + 1) % len(cl.c.members)
+				cl.last = (from + 1) % len(cl.c.members)
 				try()
 				return
 			}
 			finish(a)
 		}
+		w.after(cl.each, func() { reply(answer{nil, errUnreachable}) })
 		if !to.up { // refused
 			w.after(w.network.latency(), func() { reply(answer{nil, errUnreachable}) })
 			return

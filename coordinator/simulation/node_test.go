@@ -16,6 +16,7 @@ import (
 // Times of a node, as in trainer/agent; the orphan timeout is shorter.
 const (
 	beatWait      = 3 * time.Second
+	tryWait       = time.Second
 	registerWait  = 30 * time.Second
 	orphanTimeout = 25 * time.Second
 	joinTimeout   = time.Minute
@@ -51,7 +52,7 @@ type disk struct {
 
 func newNode(c *cluster, name string) *node {
 	n := &node{process: &process{name: name}, c: c, disk: map[string]*disk{}}
-	n.client = client{process: n.process, c: c, last: c.dice.IntN(len(c.members))}
+	n.client = client{process: n.process, c: c, last: c.dice.IntN(len(c.members)), each: tryWait}
 	return n
 }
 
@@ -60,7 +61,7 @@ func (n *node) start() {
 	if n.up {
 		return
 	}
-	n.up, n.paused, n.wakes = true, false, nil
+	n.up, n.paused, n.wakes, n.shaken = true, false, nil, n.c.now()
 	n.life++
 	n.info = api.NodeInfo{Name: n.name, Session: fmt.Sprint(n.name, "-", n.life), PID: n.life, Version: "1", Threads: 1,
 		Devices: []api.Device{{Name: "cpu", Kind: "cpu", Speed: 1e9, Memory: 1 << 30}}, Tensors: []string{"nats://" + n.name}, Bandwidth: 1e9, Latency: 1e-4}
@@ -76,7 +77,7 @@ func (n *node) crash(wipe bool) {
 		return
 	}
 	n.c.say("%s is killed%s", n.name, map[bool]string{true: ", its disk is lost"}[wipe])
-	n.up, n.wakes = false, nil
+	n.up, n.wakes, n.shaken = false, nil, n.c.now()
 	n.life++
 	if wipe {
 		n.disk, n.wiped = map[string]*disk{}, n.c.now()
@@ -104,7 +105,7 @@ func (n *node) crash(wipe bool) {
 func (n *node) pause() {
 	if n.up && !n.paused {
 		n.c.say("%s stands still", n.name)
-		n.paused = true
+		n.paused, n.shaken = true, n.c.now()
 	}
 }
 
@@ -113,7 +114,7 @@ func (n *node) wake() {
 		return
 	}
 	n.c.say("%s goes on", n.name)
-	n.paused = false
+	n.paused, n.shaken = false, n.c.now()
 	for life := n.life; len(n.wakes) > 0 && n.life == life; {
 		do := n.wakes[0]
 		n.wakes = n.wakes[1:]

@@ -95,11 +95,8 @@ func newReplica(m *member) *replica {
 
 // start implements logbook: it reads what the disk holds.
 func (r *replica) start(fsm *state.FSM) <-chan bool {
-	if r.c.mutant == forgetsVotes {
-		r.term, r.vote = r.snap.term, -1
-		for _, e := range r.entries {
-			r.term = max(r.term, e.term)
-		}
+	if r.c.mutant == losesLog {
+		r.entries = r.entries[:max(0, len(r.entries)-3)]
 	}
 	r.role, r.leader, r.votes, r.commit, r.done = follower, -1, nil, r.snap.index, r.snap.index
 	r.futures, r.open, r.leadsNow = map[uint64]*future{}, nil, make(chan bool, 1)

@@ -136,3 +136,32 @@ func part(a, b string) string {
 	lo := max(0, i-500)
 	return fmt.Sprintf("at byte %d:\n%s\n--- and ---\n%s", i, a[lo:min(len(a), i+200)], b[lo:min(len(b), i+200)])
 }
+
+// What has to hold is watched: the simulation finds bugs that are put in. Each is found
+// within a few hundred seeds of the first; they begin where that does not take long.
+func TestBugsAreFound(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		mutant mutant
+		from   uint64
+	}{
+		{"a new leader grants no lease", noGrace, 0},
+		{"leases hang on the wall clock", wallLeases, 130},
+		{"reports of older generations count", lateReports, 0},
+		{"votes of other generations count", mixedVotes, 125},
+		{"a repeated submission is another job", forgetsTokens, 0},
+		{"a member loses the end of its log", losesLog, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			const most = 100
+			for seed := c.from; seed < c.from+most; seed++ {
+				if out := simulate(t, seed, c.mutant, model); out.broken != "" {
+					t.Logf("seed %d, after %d events: %s", seed, out.events, out.broken[:min(len(out.broken), 300)])
+					return
+				}
+			}
+			t.Errorf("%d seeds from %d on find nothing", most, c.from)
+		})
+	}
+}

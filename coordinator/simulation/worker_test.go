@@ -350,6 +350,7 @@ func (w *worker) save(p point) {
 			return
 		}
 		d.checkpoints = append(d.checkpoints, p)
+		slices.SortFunc(d.checkpoints, func(a, b point) int { return a.step - b.step })
 		d.checkpoints = d.checkpoints[max(0, len(d.checkpoints)-2):]
 		if w.Worker == 0 {
 			w.hear(letter{0, w.Generation, written{p.step}})
