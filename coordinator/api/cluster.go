@@ -90,6 +90,7 @@ type Device struct {
 const (
 	NodeReady    = "ready"
 	NodeDraining = "draining" // gets no new job
+	NodeUnfit    = "unfit"    // a device that it computes on has failed: gets no job, and its job goes on without it
 	NodeLost     = "lost"     // its lease ended
 	NodeLeft     = "left"     // said goodbye
 )
@@ -104,6 +105,8 @@ type NodeRecord struct {
 	BeatAge  float64  `json:"beat_age"`           // seconds, as its leader sees it
 	// Reach is how each peer's server was reached: direct, reverse or hub.
 	Reach map[string]string `json:"reach,omitempty"`
+	// Health is what is wrong with the devices of its machine, as it said last.
+	Health []Finding `json:"health,omitempty"`
 }
 
 // Beat is a node's heartbeat: the body of POST /v1/nodes/NAME/beat. The first of
@@ -113,6 +116,7 @@ type Beat struct {
 	Info    *NodeInfo         `json:"info,omitempty"`
 	Tasks   []Task            `json:"tasks"`
 	Reach   map[string]string `json:"reach,omitempty"`
+	Health  []Finding         `json:"health,omitempty"` // all that is wrong at the moment
 	Leaving bool              `json:"leaving,omitempty"`
 }
 
