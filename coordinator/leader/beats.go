@@ -36,7 +36,8 @@ func (l *Loop) Beat(ctx context.Context, node string, b api.Beat) (api.BeatReply
 	now := r.now()
 	before := r.leases.Of(node, now)
 	r.leases.Observe(node, b, now)
-	if b.Leaving || n.State != api.NodeReady || before.Session != b.Session || !slices.EqualFunc(before.Tasks, b.Tasks, sameState) {
+	l.logHealth(n, before, r.leases.Of(node, now))
+	if b.Leaving || n.State != api.NodeReady || before.Session != b.Session || !slices.EqualFunc(before.Tasks, b.Tasks, sameState) || !slices.Equal(before.Health, b.Health) {
 		r.alert()
 	}
 	if as := l.config.State.State().Assignments(node, b.Session); as != nil {

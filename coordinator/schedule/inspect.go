@@ -39,7 +39,7 @@ func (d *decider) inspect() {
 			continue
 		}
 		if len(able) == 0 {
-			d.waits(j, state.NoNodes, fmt.Sprintf("no node can inspect it: %d of %d are ready", len(nodes), len(d.s.Nodes())))
+			d.waits(j, state.NoNodes, fmt.Sprintf("no node can inspect it: %d of %d are ready%s", len(nodes), len(d.s.Nodes()), d.spared()))
 			continue
 		}
 		i := slices.IndexFunc(able, func(n *state.Node) bool { return !at[n.Info.Name] && !slices.Contains(now.Tried, n.Info.Name) })

@@ -17,6 +17,7 @@ type Lease struct {
 	Tasks   []api.Task
 	Paces   []Pace // by task
 	Reach   map[string]string
+	Health  []api.Finding
 }
 
 // Pace is how a worker gets on, as its leader has seen it.
@@ -104,7 +105,7 @@ func NewLeases(now time.Time) *Leases { return &Leases{since: now, heard: map[st
 func (l *Leases) Observe(node string, b api.Beat, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b.Info = nil
+	b.Info, b.Health = nil, b.Health[:min(len(b.Health), api.MaxFindings)]
 	h := heard{at: now, beat: b}
 	for _, t := range b.Tasks {
 		h.events = append(h.events, l.heard[node].event(b.Session, t, now))
@@ -162,7 +163,7 @@ func (l *Leases) Of(node string, now time.Time) Lease {
 }
 
 func (h heard) lease(now time.Time) Lease {
-	l := Lease{Session: h.beat.Session, Silent: max(0, now.Sub(h.at)), Leaving: h.beat.Leaving, Tasks: h.beat.Tasks, Reach: h.beat.Reach}
+	l := Lease{Session: h.beat.Session, Silent: max(0, now.Sub(h.at)), Leaving: h.beat.Leaving, Tasks: h.beat.Tasks, Reach: h.beat.Reach, Health: h.beat.Health}
 	for _, e := range h.events {
 		// What the node has not told of is not known to be quiet.
 		l.Paces = append(l.Paces, Pace{max(0, h.at.Sub(e.at)), e.longest})

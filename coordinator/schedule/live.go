@@ -52,6 +52,12 @@ func Record(j *state.Job, v View, c Config, leader, waiting string) api.JobRecor
 func NodeRecord(s *state.State, n *state.Node, v View) api.NodeRecord {
 	lease := v.Of(n.Info.Name)
 	r := api.NodeRecord{NodeInfo: n.Info, State: n.Shown(), Reason: n.Reason, Draining: n.Draining, Jobs: []string{}, BeatAge: lease.Silent.Seconds(), Reach: lease.Reach}
+	if lease.Session == n.Info.Session {
+		r.Health = lease.Health
+	}
+	if why := Unfit(n, lease); why != "" && n.State == api.NodeReady {
+		r.State, r.Reason = api.NodeUnfit, why
+	}
 	if j := s.Holder(n.Info.Name); j != nil {
 		r.Jobs = append(r.Jobs, j.ID)
 	}

@@ -46,6 +46,9 @@ func (d *decider) gone(j *state.Job, w int) string {
 	case n.State != api.NodeReady:
 		return fmt.Sprintf("node %s is %s: %s", name, n.State, n.Reason)
 	}
+	if why := d.unfit(n); why != "" {
+		return fmt.Sprintf("node %s: %s", name, why)
+	}
 	return ""
 }
 

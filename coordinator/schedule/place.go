@@ -12,7 +12,7 @@ import (
 
 // ready returns the nodes that take new jobs, now or later, by name.
 func (d *decider) ready() []*state.Node {
-	return slices.DeleteFunc(d.s.Nodes(), func(n *state.Node) bool { return n.Shown() != api.NodeReady })
+	return slices.DeleteFunc(d.s.Nodes(), func(n *state.Node) bool { return n.Shown() != api.NodeReady || d.unfit(n) != "" })
 }
 
 // free returns those of them that could take a job now.
@@ -87,7 +87,7 @@ func (p *placing) job(j *state.Job) (code, why string) {
 		p.fail(j, api.ExitInvalid, "", "it cannot be placed: "+now.err.Error())
 		return "", ""
 	case len(p.ready.nodes) == 0:
-		return state.NoNodes, fmt.Sprintf("no node takes jobs: %s", plural(len(p.s.Nodes()), "known node"))
+		return state.NoNodes, fmt.Sprintf("no node takes jobs: %s%s", plural(len(p.s.Nodes()), "known node"), p.spared())
 	}
 	// It does not fit what is free: would it, if all were?
 	ever := p.find(j, p.ready, nil)
@@ -95,9 +95,9 @@ func (p *placing) job(j *state.Job) (code, why string) {
 	case errors.Is(ever.err, errBudget):
 		return "", errBudget.Error()
 	case ever.err != nil && ever.few:
-		return state.TooFew, ever.err.Error() + ", free or not"
+		return state.TooFew, ever.err.Error() + ", free or not" + p.spared()
 	case ever.err != nil:
-		return p.unfit(j, ever.err)
+		return p.tooSmall(j, ever.err)
 	}
 	if p.first == nil {
 		p.first, p.within = j, ever.offer
@@ -145,10 +145,10 @@ func (p *placing) start(j *state.Job, f found) (code, why string) {
 	return "", ""
 }
 
-// unfit ends a job that has not fitted the cluster for long enough, unless it has
+// tooSmall ends a job that has not fitted the cluster for long enough, unless it has
 // fitted before: then nodes are away that may come back.
-func (p *placing) unfit(j *state.Job, err error) (code, why string) {
-	why = fmt.Sprintf("it does not fit the %s that take jobs: %v", plural(len(p.ready.nodes), "node"), err)
+func (p *placing) tooSmall(j *state.Job, err error) (code, why string) {
+	why = fmt.Sprintf("it does not fit the %s that take jobs: %v%s", plural(len(p.ready.nodes), "node"), err, p.spared())
 	if j.Wait == state.DoesNotFit && !j.Placeable && p.elapsed(j.WaitSince) >= p.Config.PlaceWait {
 		p.fail(j, api.ExitInvalid, "", why)
 		return "", ""

@@ -41,6 +41,7 @@ type fakeNode struct {
 	step    int
 	hangs   bool       // at what it computes
 	at      []api.Task // what it does
+	health  []api.Finding
 }
 
 func newSim(t *testing.T) *sim {
@@ -80,9 +81,13 @@ func (s *sim) node(name, kind string, memory int64) {
 		n = &fakeNode{}
 		s.nodes[name] = n
 	}
-	n.session, n.silent, n.step = n.session+1, false, 0
+	n.session, n.silent, n.step, n.health = n.session+1, false, 0, nil
+	device := "cpu"
+	if strings.HasPrefix(kind, "cuda") {
+		device = "cuda:0"
+	}
 	info := api.NodeInfo{Name: name, Session: fmt.Sprint(name, "-", n.session), PID: 100 + n.session, Version: "1", Threads: 1, Tensors: []string{"nats://10.0.0.1:1"},
-		Devices: []api.Device{{Name: "cpu", Kind: kind, Speed: 1e9, Memory: memory}}, Bandwidth: 1e9, Latency: 1e-4}
+		Devices: []api.Device{{Name: device, Kind: kind, Speed: 1e9, Memory: memory}}, Bandwidth: 1e9, Latency: 1e-4}
 	reason, err := Admit(s.state, s.leases.Of(name, s.now), info, "1", s.config)
 	if err != nil {
 		s.say("node %s is refused: %v", name, err)
@@ -110,7 +115,7 @@ func (s *sim) beat() {
 		if n.silent {
 			continue
 		}
-		b := api.Beat{Session: fmt.Sprint(name, "-", n.session), Tasks: []api.Task{}}
+		b := api.Beat{Session: fmt.Sprint(name, "-", n.session), Tasks: []api.Task{}, Health: n.health}
 		if n.hangs {
 			b.Tasks = n.at
 			s.leases.Observe(name, b, s.now)
@@ -220,7 +225,7 @@ func TestScenarios(t *testing.T) {
 		}
 		s.pass(time.Second)
 	}
-	for name, story := range map[string]func(s *sim){
+	scenarios(t, map[string]func(s *sim){
 		"success": func(s *sim) {
 			three(s)
 			s.submit("aaaaaaaa", 2)
@@ -389,7 +394,13 @@ func TestScenarios(t *testing.T) {
 			s.pass(1500 * time.Millisecond)
 			s.node("n1", "cpu", gigabyte)
 		},
-	} {
+	})
+}
+
+// scenarios runs stories and compares what happens in each with its golden file.
+func scenarios(t *testing.T, stories map[string]func(s *sim)) {
+	t.Helper()
+	for name, story := range stories {
 		t.Run(name, func(t *testing.T) {
 			s := newSim(t)
 			story(s)
@@ -456,7 +467,7 @@ func TestRandomStories(t *testing.T) {
 			}
 			for range 60 {
 				name := names[dice.IntN(len(names))]
-				switch dice.IntN(7) {
+				switch dice.IntN(8) {
 				case 0:
 					s.nodes[name].silent = true
 				case 1:
@@ -477,12 +488,18 @@ func TestRandomStories(t *testing.T) {
 					s.leases, s.memo = NewLeases(s.now), Memo{}
 				case 6:
 					finish()
+				case 7:
+					if n := s.nodes[name]; n.health == nil {
+						n.health = []api.Finding{{Device: "cpu", Severity: api.Fatal, Reason: "it is sick"}}
+					} else {
+						n.health = nil
+					}
 				}
 				s.pass(time.Duration(dice.IntN(5)) * 500 * time.Millisecond)
 				check()
 			}
 			for _, n := range s.nodes {
-				n.silent = false
+				n.silent, n.health = false, nil
 			}
 			for range 40 {
 				s.pass(3 * time.Second)

@@ -52,7 +52,7 @@ func (d *decider) succeeded(j *state.Job) bool {
 func (d *decider) failed(j *state.Job) bool {
 	for _, got := range j.Reports {
 		r := got.Report
-		if r.State != api.Failed || len(r.Broken) > 0 {
+		if r.State != api.Failed || len(r.Broken) > 0 || d.sick(j, r.Worker) {
 			continue
 		}
 		d.fail(j, max(r.ExitCode, api.ExitFailed), r.Node, fmt.Sprintf("worker %d on node %s failed: %s", r.Worker, r.Node, orUnknown(r.Error)))
@@ -207,7 +207,7 @@ func (d *decider) findAgain(j *state.Job, without []int) (f found, ok bool) {
 		if d.gone(j, w) != "" {
 			// A process that was started again in the place of one that is lost holds
 			// nothing, but can begin at once.
-			if n != nil && n.State == api.NodeReady && !n.Draining {
+			if n != nil && n.State == api.NodeReady && !n.Draining && d.unfit(n) == "" {
 				if _, heard := d.lease(n); !heard {
 					return f, false
 				}
