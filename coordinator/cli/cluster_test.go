@@ -140,7 +140,7 @@ func TestShellsCompleteNames(t *testing.T) {
 	for line, want := range map[string]string{
 		"cancel":     "b7c1d2e3\tdemo, running",
 		"resume":     "b7000000\tbig, failed\na1000000\told, cancelled",
-		"node drain": "t1\tready\nt2\tdraining\nt3\tlost",
+		"node drain": "t1\tready\nt2\tdraining\nt3\tlost\nt4\tunfit",
 		"status":     "b7c1d2e3\tdemo, running\nb7000000\tbig, failed\na1000000\told, cancelled\ncc000000\tfine, succeeded",
 		"status -o":  "table\njson\nyaml",
 	} {

@@ -267,6 +267,12 @@ func known(t *testing.T) *fake {
 			State: api.NodeDraining, Jobs: []string{"b7c1d2e3"}, BeatAge: 0.9, Reach: map[string]string{"t1": "direct", "t3": "direct"}},
 		{NodeInfo: api.NodeInfo{Name: "t3", PID: 13, Threads: 2, Devices: []api.Device{{Name: "cpu", Kind: "cpu-avx512", Speed: 78e9, Memory: 3e9}}},
 			State: api.NodeLost, Reason: "not heard for 3.0 s", Jobs: []string{}, BeatAge: 7},
+		{NodeInfo: api.NodeInfo{Name: "t4", PID: 14, Threads: 2, Devices: []api.Device{{Name: "cuda:0", Kind: "cuda-sm80", Speed: 9e12, Memory: 40e9}}},
+			State: api.NodeUnfit, Reason: "GPU 0 (GPU-a1): XID 79: GPU has fallen off the bus", Jobs: []string{}, BeatAge: 0.5, Health: []api.Finding{
+				{Device: "cuda:0", UUID: "GPU-a1", Severity: api.Fatal, Reason: "GPU 0 (GPU-a1): XID 79: GPU has fallen off the bus"},
+				{Device: "cuda:0", UUID: "GPU-a1", Severity: api.Fatal, Reason: "GPU 0 (GPU-a1): GPU is lost: the driver does not reach it any more"},
+				{Device: "", UUID: "GPU-b2", Severity: api.Fatal, Reason: "GPU 1 (GPU-b2): XID 48: double-bit ECC error"},
+				{Device: "", UUID: "GPU-c3", Severity: api.Warn, Reason: "GPU 2 (GPU-c3): 91 °C, it slows down from 90 °C on"}}},
 	}
 	line := func(node string, worker int, seq uint64, second int, text string) api.LogLine {
 		return api.LogLine{Job: "b7c1d2e3", Generation: 1, Node: node, Worker: worker, Seq: seq, At: at(second), Level: "INFO", Text: text}

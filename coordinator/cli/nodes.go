@@ -73,12 +73,30 @@ func nodeTable(w io.Writer, nodes []api.NodeRecord) {
 		if n.Reason != "" {
 			notes = append(notes, fmt.Sprintf("%s: %s: %s", n.Name, n.State, n.Reason))
 		}
+		notes = append(notes, findings(n)...)
 		rows[i] = table.Row{n.Name, n.State, lines(device), lines(kind), lines(speed), lines(memory), n.Threads, strings.Join(n.Jobs, " "), heard(n), reach(n.Reach)}
 	}
 	grid(w, table.Row{"node", "state", "device", "kind", "Gflop/s", "memory", "threads", "job", "heard", "reach"}, rows, 5, 6, 7, 9)
 	for _, n := range notes {
 		fmt.Fprintln(w, n)
 	}
+}
+
+// findings words what is wrong with the devices of a node's machine. What makes it
+// unfit is its reason already.
+func findings(n api.NodeRecord) []string {
+	var out []string
+	for _, f := range n.Health {
+		switch {
+		case f.Severity != api.Fatal:
+			out = append(out, fmt.Sprintf("%s: warning: %s", n.Name, f.Reason))
+		case f.Device == "":
+			out = append(out, fmt.Sprintf("%s: warning: %s; it does not compute on it", n.Name, f.Reason))
+		case n.State != api.NodeUnfit || f.Reason != n.Reason:
+			out = append(out, fmt.Sprintf("%s: failed: %s: %s", n.Name, f.Device, f.Reason))
+		}
+	}
+	return out
 }
 
 func lines(texts []string) string { return strings.Join(texts, "\n") }

@@ -28,6 +28,7 @@ type agent struct {
 	node   *link.Node
 	nudge  chan struct{}
 	tasks  sync.WaitGroup
+	health *health
 
 	mu      sync.Mutex
 	hub     *nats.Conn // nil before the first reply of a coordinator
@@ -49,7 +50,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err := sweep(c.Dir); err != nil {
 		c.Logger.Warn("half-written files of an earlier process are left", "error", err)
 	}
-	a := &agent{Config: c, nudge: make(chan struct{}, 1)}
+	a := &agent{Config: c, nudge: make(chan struct{}, 1), health: newHealth()}
 	config := client.DefaultConfig(c.Coordinators...)
 	config.Logger, config.Timeout, config.Patience = c.Logger, tryWait, 0
 	if a.client, err = client.New(config); err != nil {
@@ -63,7 +64,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	a.info = api.NodeInfo{Name: c.Name, Session: rand.Text(), PID: os.Getpid(), Version: c.Version, Devices: c.Devices,
 		Tensors: a.node.URLs(), Threads: c.Threads}
 	defer a.closeHub()
-	return errors.Join(a.run(ctx), a.finish())
+	return errors.Join(a.watching(ctx, a.run), a.finish())
 }
 
 // finish waits for what still goes on, but not for ever.
@@ -171,6 +172,7 @@ func (a *agent) beat(ctx context.Context, register, leaving bool) (api.BeatReply
 	if register {
 		b.Info = &a.info
 	}
+	b.Health, _ = a.health.now()
 	a.mu.Lock()
 	w := a.worker
 	a.mu.Unlock()

@@ -120,11 +120,18 @@ func (f *fake) reported() []api.Report {
 // node starts a node and returns what ends it.
 func (f *fake) node(name, dir string, work func(context.Context, Part) (api.Result, error)) (stop func() error) {
 	f.t.Helper()
+	return f.start(name, dir, work, func(*Config) {})
+}
+
+// start starts a node whose configuration is changed.
+func (f *fake) start(name, dir string, work func(context.Context, Part) (api.Result, error), change func(*Config)) (stop func() error) {
+	f.t.Helper()
 	c := DefaultConfig()
 	c.Name, c.Dir, c.Coordinators, c.Version, c.Listen, c.Logger = name, dir, []string{f.http.URL}, "test", "127.0.0.1", slog.New(slog.DiscardHandler)
 	c.Devices = []api.Device{{Name: "cpu", Kind: "cpu-generic", Speed: 1}}
 	c.Work = work
 	c.Inspect = func(_ context.Context, spec string) api.Inspection { return api.Inspection{Name: "seen " + spec} }
+	change(&c)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- Run(ctx, c) }()

@@ -22,6 +22,11 @@ type Config struct {
 	Listen  string
 	Threads int
 	Devices []api.Device
+	// Monitor watches the machine's GPUs; nil where there are none. GPUs names those that
+	// the node computes on: by UUID, as in Devices. A fatal finding about one of these
+	// makes the node unfit.
+	Monitor Monitor
+	GPUs    map[string]string
 	Logger  *slog.Logger
 	Now     func() time.Time
 	// Work does one worker's part of a job. It ends when ctx does.

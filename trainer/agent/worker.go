@@ -115,6 +115,7 @@ func (w *worker) run(ctx context.Context) {
 		w.part.Log.Error("worker ended", "error", err)
 	}
 	report := w.agent.outcome(w.part.Assignment, result, err)
+	w.agent.diagnose(work, w.part.Device, &report)
 	w.mu.Lock()
 	w.now.State, w.now.Error = report.State, report.Error
 	w.mu.Unlock()

@@ -56,6 +56,9 @@ func TrainerCommand(version string) *cobra.Command {
 			if c.Devices, err = n.devices(cmd.Context(), c.Logger); err != nil {
 				return err
 			}
+			if err := watchGPUs(cmd.Context(), &c); err != nil {
+				return err
+			}
 			return agent.Run(cmd.Context(), c)
 		},
 	}
