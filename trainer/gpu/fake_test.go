@@ -110,6 +110,12 @@ func watching(t *testing.T, c Config, d driver) *told {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return watched(t, m)
+}
+
+// watched has a monitor watch.
+func watched(t *testing.T, m *Monitor) *told {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	x := &told{t: t, found: make(chan []api.Finding, 1000)}
 	done := make(chan struct{})
