@@ -101,12 +101,9 @@ func inspected() api.Inspection {
 		{Role: shard.Vision, Blocks: []shard.Block{block}, HiddenBytes: 64, Flows: 1}, {Role: shard.Language, Blocks: []shard.Block{block}, HiddenBytes: 64, Flows: 1}}}}
 }
 
-// node registers a node that beats until the test ends and inspects every job as
-// one of a tiny model.
-func (c *coordinator) node(name string) {
+// answerInspections has a node find every job to be one of a tiny model.
+func (c *coordinator) answerInspections(name string) {
 	c.t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	cl, done := c.client(), make(chan struct{})
 	raw, err := json.Marshal(inspected())
 	if err != nil {
 		c.t.Fatal(err)
@@ -114,6 +111,15 @@ func (c *coordinator) node(name string) {
 	if _, err := c.Hub().Subscribe(api.InspectSubject(name), func(m *nats.Msg) { _ = m.Respond(raw) }); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// node registers a node that beats until the test ends and inspects every job as
+// one of a tiny model.
+func (c *coordinator) node(name string) {
+	c.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	cl, done := c.client(), make(chan struct{})
+	c.answerInspections(name)
 	info := &api.NodeInfo{Name: name, Session: name, PID: 1, Version: "test", Threads: 1, Tensors: []string{"nats://127.0.0.1:1"},
 		Devices: []api.Device{{Name: "cpu", Kind: "cpu-avx2", Speed: 1e9, Memory: 1 << 30}}, Bandwidth: 1e9, Latency: 1e-4}
 	go func() {
