@@ -34,6 +34,13 @@ type recorder struct {
 	mu    sync.Mutex
 	calls []call
 	ids   map[string]string // of jobs, by token
+	told  []history
+}
+
+// history is what one coordinator told of a job's decisions.
+type history struct {
+	job, url  string
+	decisions []api.Decision
 }
 
 const (
@@ -132,7 +139,7 @@ func (r *recorder) once(client int, h *http.Client, dice *rand.Rand) {
 	if turn > 0 && dice.IntN(3) == 0 {
 		turn-- // the one before is not done with
 	}
-	r.aboutJob(client, h, dice.IntN(6), fmt.Sprint(recorded, turn), r.urls[dice.IntN(len(r.urls))])
+	r.aboutJob(client, h, dice.IntN(7), fmt.Sprint(recorded, turn), r.urls[dice.IntN(len(r.urls))])
 }
 
 func (r *recorder) aboutNode(client int, h *http.Client, what int, name, url string) {
@@ -162,7 +169,7 @@ func (r *recorder) aboutJob(client int, h *http.Client, what int, token, url str
 	r.mu.Lock()
 	id := r.ids[token]
 	r.mu.Unlock()
-	c := call{client: client, key: "job " + token, do: []string{"submit", "cancel", "resume", "read", "read", "list"}[what], begin: time.Since(r.began)}
+	c := call{client: client, key: "job " + token, do: []string{"submit", "cancel", "resume", "read", "read", "list", "history"}[what], begin: time.Since(r.began)}
 	if id == "" {
 		c.do = "submit" // nobody knows it yet
 	}
@@ -170,6 +177,14 @@ func (r *recorder) aboutJob(client int, h *http.Client, what int, token, url str
 	var status int
 	var err error
 	switch c.do {
+	case "history":
+		var told api.History
+		if status, err := r.send(h, url, http.MethodGet, "/v1/jobs/"+id+"/history", nil, &told); err == nil && status == http.StatusOK {
+			r.mu.Lock()
+			r.told = append(r.told, history{id, url, told.Decisions})
+			r.mu.Unlock()
+		}
+		return
 	case "submit":
 		status, err = r.send(h, url, http.MethodPost, "/v1/jobs", api.JobRequest{Spec: r.spec, Nodes: 8, Token: token}, &j)
 	case "list":
@@ -248,11 +263,36 @@ func (r *recorder) check(s *storm) {
 	if unknown > len(r.calls)*3/4 || len(r.ids) == 0 {
 		r.t.Errorf("%d of %d calls had no answer, %d jobs", unknown, len(r.calls), len(r.ids))
 	}
+	r.beginnings(h)
 	if ok, bad := linearizable(r.calls); !ok {
 		var text strings.Builder
 		for _, c := range bad {
 			fmt.Fprintln(&text, c)
 		}
 		r.t.Errorf("there is no order in which this can have happened:\n%s", text.String())
+	}
+}
+
+// beginnings checks that what any coordinator told of a job's history is the beginning
+// of what it is in the end: it may lag, and no more.
+func (r *recorder) beginnings(h *http.Client) {
+	final := map[string][]api.Decision{}
+	for _, t := range r.told {
+		if final[t.job] == nil {
+			for _, url := range r.urls { // one of them has it all
+				var whole api.History
+				if status, err := r.send(h, url, http.MethodGet, "/v1/jobs/"+t.job+"/history", nil, &whole); err != nil || status != http.StatusOK {
+					r.t.Errorf("history of %s: %d: %v", t.job, status, err)
+				}
+				if len(whole.Decisions) > len(final[t.job]) {
+					final[t.job] = whole.Decisions
+				}
+			}
+		}
+		whole := final[t.job]
+		same := func(a, b api.Decision) bool { return a.Index == b.Index && a.Action == b.Action && a.At.Equal(b.At) }
+		if n := len(t.decisions); n > len(whole) || !slices.EqualFunc(t.decisions, whole[:n], same) {
+			r.t.Errorf("%s told of job %s\n%v\nwhich is not the beginning of\n%v", t.url, t.job, t.decisions, whole)
+		}
 	}
 }
