@@ -1,0 +1,55 @@
+package server_test
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"ressa/coordinator/api"
+	"ressa/coordinator/cluster"
+	"ressa/coordinator/server"
+)
+
+// deposed believes that it leads, and nobody confirms it: as a leader that was cut off
+// or stood still, before it hears of another.
+type deposed struct{ *cluster.Cluster }
+
+func (deposed) Confirm(context.Context) error { return cluster.ErrNotLeader }
+
+// A leader that no majority confirms answers nothing that another may know better.
+func TestOldLeadersAnswerNothing(t *testing.T) {
+	c := start(t, "a")
+	ctx := context.Background()
+	cl := c.client()
+	eventually(t, "a leads", func() bool { return cl.Ready(ctx) == nil })
+	c.node("n1")
+	j, err := cl.Submit(ctx, api.JobRequest{Spec: api.DemoJob(), Nodes: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := server.New(server.Config{Cluster: deposed{c.Cluster}, Logger: slog.New(slog.DiscardHandler), Version: "test"}).Handler()
+	ask := func(method, path string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		old.ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader("{}")))
+		return w
+	}
+	for _, route := range []string{"GET /v1/jobs", "GET /v1/jobs/" + j.ID, "GET /v1/jobs/" + j.ID + "/explain", "GET /v1/nodes",
+		"POST /v1/jobs/" + j.ID + "/cancel", "POST /v1/jobs/" + j.ID + "/resume"} {
+		method, path, _ := strings.Cut(route, " ")
+		w := ask(method, path)
+		var said api.Error
+		if err := json.Unmarshal(w.Body.Bytes(), &said); w.Code != http.StatusServiceUnavailable || err != nil || said.ExitCode != api.ExitUnreachable {
+			t.Errorf("%s: %d %s", route, w.Code, w.Body)
+		}
+	}
+	if got := c.State().Job(j.ID); got.State == api.Cancelled {
+		t.Error("the old leader cancelled the job")
+	}
+	if w := ask("GET", "/v1/jobs/"+j.ID+"/history"); w.Code != http.StatusOK {
+		t.Errorf("history, which anybody tells: %d %s", w.Code, w.Body)
+	}
+}
