@@ -45,7 +45,7 @@ type history struct {
 
 const (
 	recorders     = 3
-	recorderPause = 150 * time.Millisecond
+	recorderPause = 200 * time.Millisecond
 	turnEvery     = 6 * time.Second // another job and another node
 	recorderNodes = 4
 )
@@ -139,7 +139,7 @@ func (r *recorder) once(client int, h *http.Client, dice *rand.Rand) {
 	if turn > 0 && dice.IntN(3) == 0 {
 		turn-- // the one before is not done with
 	}
-	r.aboutJob(client, h, dice.IntN(7), fmt.Sprint(recorded, turn), r.urls[dice.IntN(len(r.urls))])
+	r.aboutJob(client, h, dice.IntN(9), fmt.Sprint(recorded, turn), r.urls[dice.IntN(len(r.urls))])
 }
 
 func (r *recorder) aboutNode(client int, h *http.Client, what int, name, url string) {
@@ -169,7 +169,7 @@ func (r *recorder) aboutJob(client int, h *http.Client, what int, token, url str
 	r.mu.Lock()
 	id := r.ids[token]
 	r.mu.Unlock()
-	c := call{client: client, key: "job " + token, do: []string{"submit", "cancel", "resume", "read", "read", "list", "history"}[what], begin: time.Since(r.began)}
+	c := call{client: client, key: "job " + token, do: []string{"submit", "cancel", "resume", "read", "read", "read", "list", "list", "history"}[what], begin: time.Since(r.began)}
 	if id == "" {
 		c.do = "submit" // nobody knows it yet
 	}
