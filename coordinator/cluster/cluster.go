@@ -154,13 +154,10 @@ func (m *Cluster) startRaft() error {
 	if err := os.MkdirAll(filepath.Join(dir, "log"), 0o755); err != nil {
 		return fmt.Errorf("--data: %w", err)
 	}
-	err := checkLog(filepath.Join(dir, "log"))
-	if err != nil {
-		return fmt.Errorf("log: %w", err)
-	}
+	var err error
 	m.meta = &metadb.BoltMetaDB{}
-	if m.log, err = wal.Open(filepath.Join(dir, "log"), wal.WithMetaStore(m.meta)); err != nil {
-		return fmt.Errorf("log in %s: %w", dir, err)
+	if m.log, err = openLog(filepath.Join(dir, "log"), m.meta); err != nil {
+		return fmt.Errorf("log: %w", err)
 	}
 	logger := raftLogger(m.config.Logger)
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, 2, logger)

@@ -15,28 +15,32 @@ import (
 // ErrDamaged is returned for a log that is not what was written.
 var ErrDamaged = errors.New("damaged")
 
+// replaceIt is how a member whose folder is damaged is got over.
+const replaceIt = "take this coordinator out (ressa operator raft remove), empty its folder and have it --join again"
+
 // checkLog reads the segments of a log and compares them with their checksums, which
 // the log itself does for its last write only: a bit that flipped would be served to
 // the other members, or cut off all that follows. What a crash leaves behind the last
 // write is no damage; neither can a last write that is damaged be told from one that
-// a crash cut short, and the other members have it.
-func checkLog(dir string) error {
+// a crash cut short, and the other members have it. It reports whether there is any entry.
+func checkLog(dir string) (written bool, err error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*.wal"))
 	if err != nil {
-		return err
+		return false, err
 	}
 	slices.Sort(names)
 	for _, name := range names {
 		raw, err := os.ReadFile(name)
 		if err != nil {
-			return err
+			return false, err
 		}
-		if at, whole := checkSegment(raw); !whole {
-			return api.Invalid(fmt.Errorf("%w: %s: what was written at byte %d does not match its checksum; take this coordinator out (ressa operator raft remove), "+
-				"empty its folder and have it --join again", ErrDamaged, name, at))
+		at, whole := checkSegment(raw)
+		if !whole {
+			return false, api.Invalid(fmt.Errorf("%w: %s: what was written at byte %d does not match its checksum; %s", ErrDamaged, name, at, replaceIt))
 		}
+		written = written || at > 0
 	}
-	return nil
+	return written, nil
 }
 
 // A segment is a header of 32 bytes and then frames: 8 bytes, of which the first is the

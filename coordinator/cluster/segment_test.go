@@ -56,7 +56,7 @@ func writtenLog(t *testing.T, entries, segment int) (dir string, segments []stri
 func TestFlippedBitsOfALogAreTold(t *testing.T) {
 	for _, size := range []int{64 << 10, 1 << 10} {
 		dir, segments, last := writtenLog(t, 40, size)
-		if err := checkLog(dir); err != nil || (size < 4<<10) != (len(segments) > 1) {
+		if _, err := checkLog(dir); err != nil || (size < 4<<10) != (len(segments) > 1) {
 			t.Fatalf("an undamaged log of %d segments: %v", len(segments), err)
 		}
 		raw, err := os.ReadFile(segments[0])
@@ -84,7 +84,7 @@ func TestFlippedBitsOfALogAreTold(t *testing.T) {
 		if err := os.WriteFile(segments[0], raw, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := checkLog(dir); !errors.Is(err, ErrDamaged) || api.ExitCode(err) != api.ExitInvalid || !strings.Contains(err.Error(), segments[0]) {
+		if _, err := checkLog(dir); !errors.Is(err, ErrDamaged) || api.ExitCode(err) != api.ExitInvalid || !strings.Contains(err.Error(), segments[0]) {
 			t.Errorf("a damaged log: %v", err)
 		}
 	}

@@ -1,0 +1,57 @@
+package cluster
+
+import (
+	"fmt"
+	"path/filepath"
+	"runtime/debug"
+
+	"github.com/hashicorp/raft"
+	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
+
+	"ressa/coordinator/api"
+)
+
+// openLog opens the log in a folder once it was checked, with the database beside it
+// that knows its segments and Raft's term. What that says has to fit the entries.
+func openLog(dir string, meta *metadb.BoltMetaDB) (l *wal.WAL, err error) {
+	damaged := func(found any) error {
+		return api.Invalid(fmt.Errorf("%w: %s: %v; %s", ErrDamaged, filepath.Join(dir, "wal-meta.db"), found, replaceIt))
+	}
+	written, err := checkLog(dir)
+	if err != nil {
+		return nil, err
+	}
+	// The database is mapped: pages that make no sense lead anywhere.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			l, err = nil, damaged(p)
+		}
+	}()
+	if l, err = wal.Open(dir, wal.WithMetaStore(meta)); err != nil {
+		if written {
+			err = damaged(err)
+		}
+		return nil, err
+	}
+	last, err := l.LastIndex()
+	if err == nil && last == 0 && written {
+		err = damaged("it knows of no entry, and there are some")
+	}
+	if err == nil && last > 0 {
+		var entry raft.Log
+		var term uint64
+		if err = l.GetLog(last, &entry); err == nil {
+			term, err = l.GetUint64([]byte("CurrentTerm"))
+		}
+		if err != nil || term < entry.Term {
+			err = damaged(fmt.Sprintf("term %d, and the last entry is of term %d: %v", term, entry.Term, err))
+		}
+	}
+	if err != nil {
+		_ = l.Close() // the error before says more
+		return nil, err
+	}
+	return l, nil
+}
