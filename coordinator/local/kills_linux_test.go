@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"ressa/coordinator/api"
 )
 
 // When one of four trainers is killed, the others go on within the lease and a little
@@ -56,8 +58,8 @@ func TestEverythingIsKilled(t *testing.T) {
 	for i, gone := range []bool{false, true} {
 		f := s.follow(0, "repair", "job.yaml", "--nodes", "4", "--output", fmt.Sprint("killed", i))
 		s.reach(f, every+5+s.dice.IntN(steps/2))
-		j := s.job()
-		if j == nil || len(j.Plan.Nodes) == 0 {
+		var j *api.JobRecord
+		if !s.within(30*time.Second, func() bool { j = s.job(); return j != nil && len(j.Plan.Nodes) > 0 }) {
 			t.Fatal("nobody tells who keeps the run")
 		}
 		job, chief, at := j.ID, j.Plan.Nodes[0], f.step()
