@@ -31,6 +31,14 @@ type Cluster struct {
 	Leader  string   `json:"leader"` // empty while there is none
 }
 
+// Restored is the answer to PUT /v1/cluster/snapshot.
+type Restored struct {
+	Index uint64 `json:"index"` // of the state as it is now
+	Jobs  int    `json:"jobs"`  // in it
+	// Again are jobs that had a plan, which was dropped: they are planned again.
+	Again []string `json:"again"`
+}
+
 // EndOfStream is the last event of a stream of a job: its name on the wire, with
 // the JobRecord as data.
 const EndOfStream = "end"

@@ -19,6 +19,8 @@ import (
 
 	"ressa/coordinator/api"
 	"ressa/coordinator/local"
+	"ressa/coordinator/snapshot"
+	"ressa/coordinator/state"
 	"ressa/shard"
 )
 
@@ -27,7 +29,12 @@ var update = flag.Bool("update", false, "write golden files")
 // golden compares what a verb printed with a file.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
-	path := filepath.Join("testdata", name+".golden")
+	goldenIn(t, "testdata", name, got)
+}
+
+func goldenIn(t *testing.T, dir, name, got string) {
+	t.Helper()
+	path := filepath.Join(dir, name+".golden")
 	if *update {
 		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
@@ -112,6 +119,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, api.NodeList{Nodes: f.nodes})
 	case part[0] == "nodes" && len(part) == 3 && part[2] == "drain":
 		f.drain(w, r, part[1])
+	case r.URL.Path == "/v1/cluster/snapshot":
+		f.snapshot(w, r)
 	case part[0] == "cluster":
 		f.cluster(w, r, part)
 	case part[0] == "jobs":
@@ -136,6 +145,43 @@ func (f *fake) drain(w http.ResponseWriter, r *http.Request, name string) {
 		}
 	}
 	refuse(w, http.StatusNotFound, api.ExitInvalid, fmt.Sprintf("no node %q", name))
+}
+
+// held is the state that the fake coordinator has.
+func held(t *testing.T) []byte {
+	t.Helper()
+	s := state.Empty()
+	for i, b := range []state.Body{
+		&state.SetMember{Member: api.Member{ID: "c1", Addr: "127.0.0.1:7400", Version: "v1"}},
+		&state.Register{Info: api.NodeInfo{Name: "t1", Session: "s"}, Reason: "a new node"},
+		&state.Submit{ID: "b7c1d2e3", Name: "demo", Request: api.JobRequest{Spec: "name: demo\n", Token: "a"}},
+		&state.Submit{ID: "a1000000", Name: "old", Request: api.JobRequest{Spec: "name: old\n", Token: "b"}},
+		&state.Cancel{Job: "a1000000", Reason: "cancelled by a user"},
+	} {
+		var r state.Reply
+		if s, r = s.Simulate(state.Command{At: at(i), Body: b}); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	var b bytes.Buffer
+	if err := s.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// snapshot serves a snapshot, and takes one.
+func (f *fake) snapshot(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet {
+		if err := snapshot.Write(w, snapshot.Meta{Index: 31, Term: 2, At: at(7), Ressa: "v1", Coordinator: "c1"}, held(f.t)); err != nil {
+			f.t.Error(err)
+		}
+		return
+	}
+	if _, _, err := snapshot.Read(r.Body); err != nil {
+		f.t.Error(err)
+	}
+	answer(w, api.Restored{Index: 40, Jobs: 2, Again: []string{"b7c1d2e3"}})
 }
 
 // cluster knows c1, which leads, c2, and c3, which is away, until one is taken out.

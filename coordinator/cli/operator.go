@@ -18,7 +18,7 @@ func (a *App) operatorCommand() *cobra.Command {
 	raft := &cobra.Command{Use: "raft", Short: "List the coordinators, or take one out for good", Args: Exactly(), RunE: help}
 	raft.AddCommand(a.membersCommand(), a.removeCommand())
 	cmd := &cobra.Command{Use: "operator", Short: "Look after the coordinators themselves", Args: Exactly(), RunE: help}
-	cmd.AddCommand(raft)
+	cmd.AddCommand(raft, a.snapshotCommand())
 	return cmd
 }
 

@@ -54,6 +54,8 @@ type Cluster struct {
 	fresh   bool          // the folder was empty
 	removed chan struct{} // closed when the member is not one any more
 
+	snapshots raft.SnapshotStore
+
 	mu     sync.Mutex
 	silent map[string]bool // members that the leader does not hear
 }
@@ -160,18 +162,17 @@ func (m *Cluster) startRaft() error {
 		return fmt.Errorf("log: %w", err)
 	}
 	logger := raftLogger(m.config.Logger)
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, 2, logger)
-	if err != nil {
+	if m.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, 2, logger); err != nil {
 		return fmt.Errorf("snapshots in %s: %w", dir, err)
 	}
 	m.wire = raft.NewNetworkTransportWithLogger(m.mux.raft, 3, 10*time.Second, logger)
 	c := raft.DefaultConfig()
 	c.LocalID, c.Logger = raft.ServerID(m.config.ID), logger
-	known, err := raft.HasExistingState(m.log, m.log, snapshots)
+	known, err := raft.HasExistingState(m.log, m.log, m.snapshots)
 	if err != nil {
 		return fmt.Errorf("log in %s: %w", dir, err)
 	}
-	if m.raft, err = raft.NewRaft(c, m.fsm, m.log, m.log, snapshots, m.wire); err != nil {
+	if m.raft, err = raft.NewRaft(c, m.fsm, m.log, m.log, m.snapshots, m.wire); err != nil {
 		return fmt.Errorf("raft: %w", err)
 	}
 	m.fresh = !known

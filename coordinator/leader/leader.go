@@ -56,6 +56,7 @@ type Config struct {
 // concurrent use.
 type Loop struct {
 	config Config
+	frozen sync.RWMutex // held for writing while the state is replaced
 
 	mu    sync.Mutex
 	reign *reign // while this member leads
@@ -109,6 +110,13 @@ func (l *Loop) Waiting(job string) string {
 	return ""
 }
 
+// Freeze waits for proposals that are under way and holds others back until thaw is
+// called: while the state is replaced, none may be committed on the old one.
+func (l *Loop) Freeze() (thaw func()) {
+	l.frozen.Lock()
+	return l.frozen.Unlock
+}
+
 // proposeWait bounds a proposal whose context has no deadline.
 const proposeWait = 10 * time.Second
 
@@ -127,6 +135,8 @@ func (l *Loop) propose(ctx context.Context, c state.Command) (state.Reply, error
 	if err := ctx.Err(); err != nil {
 		return state.Reply{}, err
 	}
+	l.frozen.RLock()
+	defer l.frozen.RUnlock()
 	wait := proposeWait
 	if at, ok := ctx.Deadline(); ok {
 		wait = min(wait, time.Until(at))
@@ -142,7 +152,8 @@ func (l *Loop) propose(ctx context.Context, c state.Command) (state.Reply, error
 		return state.Reply{}, ctx.Err()
 	}
 	switch {
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrRaftShutdown):
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrRaftShutdown),
+		errors.Is(err, raft.ErrAbortedByRestore):
 		return state.Reply{}, fmt.Errorf("%w: %w", ErrNotLeader, err)
 	case err != nil:
 		return state.Reply{}, err

@@ -20,6 +20,7 @@ import (
 	"ressa/coordinator/cluster"
 	"ressa/coordinator/joblog"
 	"ressa/coordinator/schedule"
+	"ressa/coordinator/snapshot"
 	"ressa/coordinator/state"
 )
 
@@ -40,6 +41,8 @@ type Cluster interface {
 	Members() []api.Member
 	Join(ctx context.Context, m api.Member) error
 	Leave(ctx context.Context, id string) error
+	Snapshot(ctx context.Context) (snapshot.Meta, []byte, error)
+	Restore(ctx context.Context, m snapshot.Meta, state []byte) (cluster.Restored, error)
 	Hub() *nats.Conn
 }
 
@@ -134,6 +137,8 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/cluster", leader, s.cluster, "The coordinators", nil, api.Cluster{}},
 		{"POST", "/v1/cluster/members", leader, s.join, "Take a coordinator up, or take in that it has moved", api.Member{}, api.Cluster{}},
 		{"DELETE", "/v1/cluster/members/{id}", leader, s.leave, "Take a coordinator out", nil, api.Cluster{}},
+		{"GET", snapshotPath, leader, s.saveSnapshot, "The replicated state, as a file", nil, nil},
+		{"PUT", snapshotPath, leader, s.restoreSnapshot, "Replace the replicated state by that of a file", nil, api.Restored{}},
 		{"GET", "/v1/openapi.json", anybody, s.openAPI, "This description", nil, nil},
 		{"GET", "/healthz", anybody, s.healthy, "Whether the process answers", nil, map[string]string{}},
 		{"GET", "/readyz", anybody, s.ready, "Whether there is a leader", nil, map[string]string{}},
@@ -173,7 +178,7 @@ func (s *Server) serve(x route, w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	r.Body = http.MaxBytesReader(w, r.Body, x.maxBody())
 	out, err := x.handle(w, r)
 	if errors.Is(err, state.ErrNotFound) && x.by == anybody && r.Header.Get(forwarded) == "" {
 		// This member may be behind.

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,16 +30,23 @@ import (
 // coordinator is one member with its API.
 type coordinator struct {
 	*cluster.Cluster
-	t   testing.TB
-	url string
+	t    testing.TB
+	url  string
+	stop func()
 }
 
 func start(t testing.TB, id string, join ...string) *coordinator {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
 	c := cluster.DefaultConfig(time.Second)
 	c.ID, c.Dir, c.Addr, c.Join, c.Version, c.Logger = id, filepath.Join(t.TempDir(), id), "127.0.0.1:0", join, "test", slog.New(slog.DiscardHandler)
+	return open(t, c)
+}
+
+// open starts a coordinator that ends with the test, or when stop is called.
+func open(t testing.TB, c cluster.Config) *coordinator {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	m, err := cluster.Open(ctx, c)
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +61,7 @@ func start(t testing.TB, id string, join ...string) *coordinator {
 	s := server.New(server.Config{Cluster: m, Lines: lines, Logger: c.Logger, Version: "test"})
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(m.Listener()) }()
-	t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := s.Shutdown(ctx); err != nil {
@@ -69,7 +77,8 @@ func start(t testing.TB, id string, join ...string) *coordinator {
 			t.Error(err)
 		}
 	})
-	return &coordinator{m, t, "http://" + m.Addr()}
+	t.Cleanup(stop)
+	return &coordinator{m, t, "http://" + m.Addr(), stop}
 }
 
 func (c *coordinator) client(urls ...string) *client.Client {
@@ -293,6 +302,7 @@ func TestDescription(t *testing.T) {
 		{"DELETE", "/v1/cluster/members/a", nil, 409},
 		{"POST", "/v1/jobs/" + j.ID + "/cancel", nil, 200},
 		{"POST", "/v1/jobs/" + j.ID + "/report", api.Report{Node: "n1", Generation: 9, State: api.Failed}, 409},
+		{"PUT", "/v1/cluster/snapshot", "none", 400},
 		{"GET", "/healthz", nil, 200},
 		{"GET", "/readyz", nil, 200},
 	} {

@@ -212,7 +212,7 @@ func (c *Client) attempt(ctx context.Context, r request, to *url.URL, read func(
 	for k, v := range r.header {
 		req.Header[k] = v
 	}
-	if r.body != nil {
+	if r.body != nil && req.Header.Get("Content-Type") == "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := c.http.Do(req)
