@@ -8,11 +8,13 @@ type JobList struct {
 // History is the answer to GET /v1/jobs/ID/history, oldest first.
 type History struct {
 	Decisions []Decision `json:"decisions"`
+	Changes   []Change   `json:"changes"` // of generation
 }
 
 // Explanation is the answer to GET /v1/jobs/ID/explain: first cause first.
 type Explanation struct {
-	Lines []string `json:"lines"`
+	Lines   []string `json:"lines"`
+	Changes []Change `json:"changes"` // of generation, with their causes and what they cost
 }
 
 // NodeList is the answer to GET /v1/nodes, by name.

@@ -138,6 +138,8 @@ type Task struct {
 	Doing        string  `json:"doing,omitempty"`
 	DoingSeconds float64 `json:"doing_seconds,omitempty"`
 	Waits        []int   `json:"waits,omitempty"`
+	// Origin is told by worker 0 once training has gone on in its generation.
+	Origin *Origin `json:"origin,omitempty"`
 }
 
 // BeatReply is what a node is to do.

@@ -225,9 +225,9 @@ func (f *fake) job(w http.ResponseWriter, r *http.Request, id string, rest []str
 			{Index: 7, At: at(1), Job: j.ID, Action: "submitted", Reason: "by POST /v1/jobs"},
 			{Index: 9, At: at(2), Job: j.ID, Action: "planned", Reason: "runs on 2 nodes: the vision tower on t1, the language tower on t2"},
 			{Index: 31, At: at(9), Job: j.ID, Node: "t1", Action: "node-lost", Reason: "not heard for 3.0 s"},
-		}})
+		}, Changes: changes()})
 	case "explain":
-		answer(w, api.Explanation{Lines: []string{"failed: worker 1 on node t2: step 7: loss NaN", "worker 0 on node t1: exchange with worker 1 is broken"}})
+		answer(w, api.Explanation{Lines: []string{"failed: worker 1 on node t2: step 7: loss NaN", "worker 0 on node t1: exchange with worker 1 is broken"}, Changes: changes()})
 	case "events":
 		f.stream(w, r, j, f.events)
 	case "logs":
@@ -241,6 +241,14 @@ func (f *fake) job(w http.ResponseWriter, r *http.Request, id string, rest []str
 			return
 		}
 		fmt.Fprint(w, text)
+	}
+}
+
+func changes() []api.Change {
+	return []api.Change{
+		{Generation: 2, Cause: "not heard for 3.0 s", Node: "t1", CausedAt: at(9), Planned: at(10), WentOn: at(11), Origin: api.Origin{From: api.FromMemory, Step: 57, StepsLost: 1, Pause: 4.125}},
+		{Generation: 3, Cause: "the exchange of node t1 with t2 broke though all nodes are alive", Node: "t1", CausedAt: at(12), Planned: at(13)},
+		{Generation: 4, Cause: "not heard for 3.0 s", Node: "t2", CausedAt: at(20), Planned: at(21), WentOn: at(23), Origin: api.Origin{From: api.FromCheckpoint, Step: 40, Holder: "t1", StepsLost: 20}},
 	}
 }
 

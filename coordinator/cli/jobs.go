@@ -27,12 +27,12 @@ func (a *App) cancelCommand() *cobra.Command {
 func (a *App) explainCommand() *cobra.Command {
 	cmd := a.ask("explain JOB", "Say why a job is in its state and placed as it is, first cause first", Exactly("JOB"),
 		func(ctx context.Context, c *client.Client, args []string, show printer) error {
-			lines, err := c.Explain(ctx, args[0])
+			why, err := c.Explain(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			return show.print(api.Explanation{Lines: lines}, func(w io.Writer) {
-				for _, l := range lines {
+			return show.print(why, func(w io.Writer) {
+				for _, l := range why.Lines {
 					fmt.Fprintln(w, l)
 				}
 			})
@@ -43,19 +43,42 @@ func (a *App) explainCommand() *cobra.Command {
 func (a *App) historyCommand() *cobra.Command {
 	cmd := a.ask("history JOB", "List the decisions about a job with their reasons, oldest first", Exactly("JOB"),
 		func(ctx context.Context, c *client.Client, args []string, show printer) error {
-			decisions, err := c.History(ctx, args[0])
+			past, err := c.History(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			return show.print(api.History{Decisions: decisions}, func(w io.Writer) {
-				rows := make([]table.Row, len(decisions))
-				for i, d := range decisions {
+			return show.print(past, func(w io.Writer) {
+				rows := make([]table.Row, len(past.Decisions))
+				for i, d := range past.Decisions {
 					rows[i] = table.Row{d.Index, stamp(d.At), d.Action, d.Node, d.Reason}
 				}
 				grid(w, table.Row{"index", "at (UTC)", "action", "node", "reason"}, rows, 1)
+				changeTable(w, past.Changes)
 			})
 		})
 	return a.completeFrom(cmd, jobNames(anyJob), false)
+}
+
+// changeTable shows what changes of generation cost.
+func changeTable(w io.Writer, changes []api.Change) {
+	if len(changes) == 0 {
+		return
+	}
+	rows := make([]table.Row, len(changes))
+	for i, c := range changes {
+		from, pause := "–", "–"
+		switch c.From {
+		case api.FromMemory, api.FromStart:
+			from = fmt.Sprintf("%s, step %d", c.From, c.Step)
+		case api.FromCheckpoint:
+			from = fmt.Sprintf("%s on %s, step %d", c.From, c.Holder, c.Step)
+		}
+		if c.Pause > 0 {
+			pause = fmt.Sprintf("%.1f", c.Pause)
+		}
+		rows[i] = table.Row{c.Generation, c.Cause, c.Node, from, pause, c.StepsLost}
+	}
+	grid(w, table.Row{"generation", "cause", "node", "went on from", "pause (s)", "steps lost"}, rows, 1, 5, 6)
 }
 
 func (a *App) waitCommand() *cobra.Command {

@@ -124,7 +124,7 @@ func (r *reign) run(ctx context.Context, inspections *sync.WaitGroup) {
 		r.leases.Follow(followed, s)
 		nudged, followed = s, s
 		out := r.config.Decide(schedule.Input{Config: r.config.Schedule, State: s, Leases: r.view(), Now: r.config.Now(),
-			Plan: shard.MakePlan, Memo: &r.memo, Ages: &r.ages, Inspecting: r.look(s)})
+			Understood: understood(s, r.config.Version), Plan: shard.MakePlan, Memo: &r.memo, Ages: &r.ages, Inspecting: r.look(s)})
 		if r.carryOut(ctx, out, inspections) {
 			continue
 		}

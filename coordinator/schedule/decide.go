@@ -16,7 +16,9 @@ type Input struct {
 	State  *state.State
 	Leases View
 	Now    time.Time
-	Plan   PlanFunc
+	// Understood is the version of commands that all coordinators understand; 0 is 1.
+	Understood int
+	Plan       PlanFunc
 	// Memo remembers what the planner answered; nil remembers nothing. It changes no
 	// decision, only how soon it comes.
 	Memo *Memo

@@ -14,6 +14,7 @@ import (
 // more: a result that is there, a cause that a worker names, a node that is gone,
 // and last what workers only know as a broken exchange.
 func (d *decider) watchJob(j *state.Job) {
+	d.wentOn(j)
 	if d.succeeded(j) {
 		return
 	}

@@ -88,7 +88,7 @@ func (s *Server) history(_ http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return api.History{Decisions: append([]api.Decision{}, j.History...)}, nil
+	return api.History{Decisions: append([]api.Decision{}, j.History...), Changes: append([]api.Change{}, state.Changes(j)...)}, nil
 }
 
 // explain says how the job came to be where it is: what happened to it, oldest
@@ -99,7 +99,14 @@ func (s *Server) explain(_ http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, err
 	}
 	record := s.record(j)
-	out := api.Explanation{Lines: []string{fmt.Sprintf("job %s (%s) is %s: %s", j.ID, j.Name, j.State, record.Reason)}}
+	out := api.Explanation{Lines: []string{fmt.Sprintf("job %s (%s) is %s: %s", j.ID, j.Name, j.State, record.Reason)}, Changes: append([]api.Change{}, state.Changes(j)...)}
+	if cost := api.Cost(out.Changes); cost != "" {
+		out.Lines = append(out.Lines, cost+":")
+		for _, c := range out.Changes {
+			out.Lines = append(out.Lines, "  "+c.String())
+		}
+		out.Lines = append(out.Lines, "what was decided:")
+	}
 	for _, d := range j.History {
 		where := ""
 		if d.Node != "" {

@@ -213,9 +213,9 @@ func TestJobThroughTheAPI(t *testing.T) {
 	if n := <-streamed; n != 3 {
 		t.Errorf("%d lines, want 3", n)
 	}
-	lines, err := cl.Explain(ctx, first.ID)
-	if err != nil || !strings.Contains(strings.Join(lines, "\n"), "the disk is full") {
-		t.Errorf("explain: %q, %v", lines, err)
+	why, err := cl.Explain(ctx, first.ID)
+	if err != nil || !strings.Contains(strings.Join(why.Lines, "\n"), "the disk is full") {
+		t.Errorf("explain: %q, %v", why.Lines, err)
 	}
 	if _, err := cl.Drain(ctx, "n1", true); err != nil {
 		t.Error(err)
@@ -229,7 +229,7 @@ func TestJobThroughTheAPI(t *testing.T) {
 	if j, err := cl.Cancel(ctx, first.ID); err != nil || j.Status.State != api.Cancelled {
 		t.Errorf("cancelled: %+v, %v", j.Status, err)
 	}
-	if d, err := cl.History(ctx, first.ID); err != nil || len(d) < 4 || d[0].Action != "submitted" {
+	if d, err := cl.History(ctx, first.ID); err != nil || len(d.Decisions) < 4 || d.Decisions[0].Action != "submitted" {
 		t.Errorf("history %+v, %v", d, err)
 	}
 }

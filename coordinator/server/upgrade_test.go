@@ -219,7 +219,7 @@ func TestFolderOfVersion1(t *testing.T) {
 	if done.Result == nil || done.Result.AdapterSHA256 != "abc" {
 		t.Errorf("result %+v", done.Result)
 	}
-	if h, err := cl.History(ctx, runs.ID); err != nil || len(h) < 5 || h[0].Action != "submitted" {
+	if h, err := cl.History(ctx, runs.ID); err != nil || len(h.Decisions) < 5 || h.Decisions[0].Action != "submitted" {
 		t.Errorf("history %+v, %v", h, err)
 	}
 

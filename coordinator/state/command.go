@@ -8,8 +8,18 @@ import (
 	"time"
 )
 
-// Version of commands and snapshots that this package writes.
-const Version = 1
+// Version is the newest of commands and snapshots that this package understands. It
+// writes each in the oldest version that has what is in it.
+const Version = 2
+
+// since returns the version of a command.
+func since(b Body) int {
+	switch b.(type) {
+	case *WentOn:
+		return 2
+	}
+	return 1
+}
 
 // Command is one change of the state: an entry of the Raft log.
 type Command struct {
@@ -53,7 +63,7 @@ func Encode(c Command) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("command %s: %w", c.Body.kind(), err)
 	}
-	raw, err := json.Marshal(envelope{Version, c.Body.kind(), c.At.UTC(), body})
+	raw, err := json.Marshal(envelope{since(c.Body), c.Body.kind(), c.At.UTC(), body})
 	if err != nil {
 		return nil, fmt.Errorf("command %s: %w", c.Body.kind(), err)
 	}
@@ -85,6 +95,9 @@ func Decode(raw []byte) (Command, error) {
 	body := newBody(head.Type)
 	if body == nil {
 		return Command{}, fmt.Errorf("command of unknown type %q: %w", head.Type, ErrInvalid)
+	}
+	if want := since(body); head.V != want {
+		return Command{}, fmt.Errorf("command %q has version %d, want %d: %w", head.Type, head.V, want, ErrInvalid)
 	}
 	var e envelope
 	if err := strict(raw, &e); err != nil {
@@ -139,6 +152,6 @@ func newBody(kind string) Body {
 func bodies() []Body {
 	return []Body{
 		&Submit{}, &Inspected{}, &Wait{}, &Plan{}, &Unplan{}, &Started{}, &Report{}, &Finish{}, &Cancel{}, &Resume{},
-		&Publish{}, &Register{}, &SetNode{}, &Drain{}, &SetMember{}, &RemoveMember{},
+		&Publish{}, &Register{}, &SetNode{}, &Drain{}, &SetMember{}, &RemoveMember{}, &WentOn{},
 	}
 }

@@ -17,8 +17,11 @@
 //
 // # Versions
 //
-// A command is {"v":1,"type":…,"at":…,"body":{…}}, a snapshot {"v":1,…}. Version 1
+// A command is {"v":1,"type":…,"at":…,"body":{…}}, a snapshot {"v":1,…}. A version
 // never changes its meaning or gains a field. A replica refuses a newer version
-// with an error, which is the same on each that is as old; so a leader may
-// propose a newer version only once all members understand it.
+// with an error, which is the same on each that is as old; so a leader proposes a
+// newer version only once all members understand it. What has nothing new in it is
+// written as it was before, so that an older member can read it.
+//
+// Version 2 adds the command went-on and the changes of a job.
 package state

@@ -20,7 +20,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(encoded(f, Command{at(uint64(i)), b}))
 	}
 	for _, s := range []string{
-		``, `null`, `[]`, `{"v":2,"type":"plan"}`, `{"v":1,"type":"wait","at":"2026-03-01T12:00:00Z","body":null}`,
+		``, `null`, `[]`, `{"v":2,"type":"plan"}`, `{"v":3,"type":"plan"}`, `{"v":2,"type":"went-on","at":"2026-03-01T12:00:00Z","body":{"job":"d","generation":2,"origin":{"from":"memory","step":1,"steps_lost":0,"pause":1.5}}}`, `{"v":1,"type":"wait","at":"2026-03-01T12:00:00Z","body":null}`,
 		`{"v":1,"type":"drain","at":"9999-12-31T23:59:59-05:00","body":{"name":"t1"}}`,
 		`{"v":1,"type":"cancel","at":"2026-03-01T12:00:00.000000001+01:00","body":{"job":"d","reason":"\ud800\u0000<"}}`,
 		`{"v":1,"type":"plan","at":"2026-03-01T12:00:00Z","body":{"job":"c","generation":1,"kind":"x","plan":{"nodes":["t2"],"stages":null,"microbatches":-1,"in_flight":[]},"devices":["cpu"],"sessions":["s-t2"]}}`,
@@ -90,7 +90,7 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Add(golden)
 	for _, s := range []string{
-		``, `{"v":1}`, `{"v":2}`, `{"v":1,"jobs":[null]}`, `{"v":1,"index":18446744073709551615}`, `{"v":1,"jobs":[{"id":"a","state":"running"}]}`,
+		``, `{"v":1}`, `{"v":2}`, `{"v":2,"jobs":[{"id":"a","state":"failed","changes":[{"generation":3},{"generation":2}]}]}`, `{"v":1,"jobs":[null]}`, `{"v":1,"index":18446744073709551615}`, `{"v":1,"jobs":[{"id":"a","state":"running"}]}`,
 		`{"v":1,"jobs":[{"id":"a","state":"failed","submitted":"0000-01-01T00:00:00+23:59"}]}`,
 	} {
 		f.Add([]byte(s))
@@ -125,7 +125,7 @@ func FuzzRead(f *testing.F) {
 // look calls what readers of a state call.
 func look(s *State) {
 	for _, j := range s.Jobs() {
-		_ = j.Record()
+		_, _ = j.Record(), Changes(j)
 		_, _ = s.Find(j.ID)
 		_ = s.Submitted(j.Request.Token)
 	}

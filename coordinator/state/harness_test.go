@@ -197,6 +197,10 @@ func report(job, node string, worker, generation int, state string) *Report {
 	return &Report{job, r}
 }
 
+func wentOn(job string, generation, step int) *WentOn {
+	return &WentOn{job, generation, api.Origin{From: api.FromMemory, Step: step, StepsLost: 1, Pause: 4.125}}
+}
+
 func finish(job string, generation int, state string) *Finish {
 	code := map[string]int{api.Succeeded: api.ExitDone, api.Failed: api.ExitFailed, api.Cancelled: api.ExitCancelled}[state]
 	return &Finish{Job: job, Generation: generation, State: state, ExitCode: code, Step: 5, Reason: "ended: " + state}

@@ -60,6 +60,10 @@ type Job struct {
 	Result      *api.Result     `json:"result"`
 	Checkpoints []api.Published `json:"checkpoints"` // in order of their commitment
 	History     []api.Decision  `json:"history"`
+
+	// Changes are those of generation in which training went on, in their order. They
+	// are of version 2.
+	Changes []api.Change `json:"changes,omitempty"`
 }
 
 // Received is a worker's report and when it was committed.

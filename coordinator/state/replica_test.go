@@ -43,7 +43,7 @@ func (d draw) generation(j *Job) int {
 func (d draw) command(s *State) Body {
 	waits := func(j *Job) bool { return j.State == api.Pending }
 	blank := func(j *Job) bool { return waits(j) && j.Inspection == nil }
-	switch d.IntN(20) {
+	switch d.IntN(21) {
 	case 0:
 		return submit(string(rune('a' + d.IntN(20))))
 	case 1, 2:
@@ -88,6 +88,9 @@ func (d draw) command(s *State) Body {
 		return n
 	case 18:
 		return drain(d.node(), d.IntN(3) == 0)
+	case 19:
+		j := d.job(s, func(j *Job) bool { return j.Active() && j.Generation > 1 })
+		return wentOn(j.ID, d.generation(j), d.IntN(30))
 	}
 	if id := d.of("c1", "c2", "c3"); d.IntN(2) == 0 {
 		return with(member(id), func(c *SetMember) { c.Member.Alive, c.Member.Version = true, d.of("1", "2") })
@@ -134,7 +137,7 @@ var follows = map[string][]string{
 // and what the package promises holds after each command.
 func TestReplicas(t *testing.T) {
 	reached := map[string]int{}
-	for seed := range uint64(10) {
+	for seed := range uint64(14) {
 		d := draw{rand.New(rand.NewPCG(seed, 1))}
 		a, b := newMachine(t), newMachine(t)
 		var kept *State

@@ -26,9 +26,12 @@ type file struct {
 
 // Write writes the state as a snapshot.
 func (s *State) Write(w io.Writer) error {
-	f := file{V: Version, Index: s.index, Nodes: s.Nodes(), Members: s.Members(), History: s.history}
+	f := file{V: 1, Index: s.index, Nodes: s.Nodes(), Members: s.Members(), History: s.history}
 	f.Jobs = slices.Collect(maps.Values(s.jobs))
 	slices.SortFunc(f.Jobs, func(a, b *Job) int { return cmp.Compare(a.ID, b.ID) })
+	if slices.ContainsFunc(f.Jobs, (*Job).second) {
+		f.V = 2
+	}
 	b := bufio.NewWriterSize(w, 1<<16)
 	if err := json.NewEncoder(b).Encode(f); err != nil {
 		return fmt.Errorf("snapshot: %w", err)
@@ -38,6 +41,9 @@ func (s *State) Write(w io.Writer) error {
 	}
 	return nil
 }
+
+// second reports whether a job has something that version 1 does not know.
+func (j *Job) second() bool { return len(j.Changes) > 0 }
 
 // Read reads a snapshot. Errors wrap [ErrVersion] or [ErrInvalid].
 func Read(r io.Reader) (*State, error) {
@@ -86,6 +92,12 @@ func (f *file) state() (*State, error) {
 	for _, j := range f.Jobs {
 		if j == nil || s.jobs[j.ID] != nil {
 			return nil, errors.New("a job is missing or there twice")
+		}
+		if f.V == 1 && j.second() {
+			return nil, fmt.Errorf("job %s has changes, which version 1 does not know", j.ID)
+		}
+		if !slices.IsSortedFunc(j.Changes, func(a, b api.Change) int { return cmp.Compare(a.Generation, b.Generation) }) {
+			return nil, fmt.Errorf("the changes of job %s are not in order", j.ID)
 		}
 		if err := oneOf("state", j.State, api.Pending, api.Starting, api.Running, api.Cancelling, api.Succeeded, api.Failed, api.Cancelled); err != nil {
 			return nil, fmt.Errorf("job %s: %w", j.ID, err)

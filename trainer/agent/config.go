@@ -59,6 +59,8 @@ type Part struct {
 	Activity *activity.Tracker
 	// Progress tells how far the worker is.
 	Progress func(phase string, step int, microbatches []int)
+	// WentOn tells where training went on in this generation; worker 0 calls it.
+	WentOn func(api.Origin)
 }
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)

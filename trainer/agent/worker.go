@@ -43,7 +43,7 @@ func newWorker(a *agent, x api.Assignment) *worker {
 	w := &worker{agent: a, why: make(chan error, 1), done: make(chan struct{})}
 	w.out = newLines(a, x)
 	w.now = api.Task{Job: x.Job, Generation: x.Generation, Worker: x.Worker, PID: a.info.PID, State: "starting", Microbatches: make([]int, len(x.Plan.Roles(x.Worker)))}
-	w.part = Part{Assignment: x, Dir: jobDir(a.Dir, x.Job), Emit: w.out.event, Log: slog.New(w.out.handler(a.Logger.Handler())), Activity: activity.New(a.Now), Progress: w.progress}
+	w.part = Part{Assignment: x, Dir: jobDir(a.Dir, x.Job), Emit: w.out.event, Log: slog.New(w.out.handler(a.Logger.Handler())), Activity: activity.New(a.Now), Progress: w.progress, WentOn: w.wentOn}
 	return w
 }
 
@@ -51,6 +51,12 @@ func (w *worker) progress(phase string, step int, microbatches []int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.now.State, w.now.Phase, w.now.Step, w.now.Microbatches = api.Running, phase, step, slices.Clone(microbatches)
+}
+
+func (w *worker) wentOn(o api.Origin) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now.Origin = &o
 }
 
 func (w *worker) task() api.Task {

@@ -132,6 +132,6 @@ func (n *node) work(ctx context.Context, p agent.Part) (api.Result, error) {
 		return api.Result{}, err
 	}
 	r, err := job.Work(p.Activity.Track(ctx), j, job.Options{Dir: p.Dir, Device: k.device, Lanes: k.lanes, Emit: p.Emit, Log: p.Log, Now: time.Now, Team: t, Generation: p.Generation, Memory: &k.memory, Publish: p.Publish,
-		Progress: func(x job.Progress) { p.Progress(x.Phase, x.Step, x.Microbatches) }})
+		Progress: func(x job.Progress) { p.Progress(x.Phase, x.Step, x.Microbatches) }, WentOn: p.WentOn})
 	return r, errors.Join(err, n.give(k, err == nil))
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"ressa/coordinator/api"
 	"ressa/trainer/adapter"
@@ -28,7 +29,9 @@ type Memory struct {
 	steps  []api.Step
 	masks  prune.Masks
 	points []point // of different steps
-	opened *opened // nil while a run has it
+
+	stepped time.Time // when the last step was made; zero before
+	opened  *opened   // nil while a run has it
 }
 
 // point is a trained state, or a part of one, after so many steps.
@@ -187,6 +190,7 @@ type memories struct {
 	Stored []int    // steps of the checkpoints on its disk
 	Disk   int      // steps of the newest of them; 0 for none
 	Seen   int      // steps that it knows to have been made
+	Since  float64  // seconds since it made its last step; 0 where that is not known
 }
 
 // held is a point that a worker holds, with the names of its part.
@@ -207,7 +211,7 @@ func onDisk(all []memories) (holder, steps int) {
 
 // says is what this worker says.
 func (r *run) says(disk int, stored []int) memories {
-	out := memories{Needs: r.needed(), Stored: stored, Disk: disk, Seen: r.state.Step}
+	out := memories{Needs: r.needed(), Stored: stored, Disk: disk, Seen: r.state.Step, Since: r.sinceStep()}
 	if r.resumed && r.team.Chief() {
 		if past := pastSteps(r.folder.path(eventsFile), r.job.Train.Steps); len(past) > 0 {
 			out.Seen = max(out.Seen, past[len(past)-1].Step)

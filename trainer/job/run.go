@@ -42,6 +42,9 @@ type Options struct {
 	// Progress, where it is set, is told whenever this worker has got further. Calls
 	// do not overlap.
 	Progress func(Progress)
+	// WentOn, where it is set, is told by the chief once training has gone on in this
+	// generation: from where, and what it cost. It does not wait.
+	WentOn func(api.Origin)
 }
 
 // Progress is how far one worker is.
@@ -160,9 +163,11 @@ type run struct {
 	taken         int   // step whose checkpoint training ended with
 	trainable     bool  // the engine holds a state that training came to
 	buddies       *buddies
-	saving        *saving // nil without one under way
-	ended         []point // what training came to, where memory keeps it
-	before, after mark    // of the last step: before what comes between steps, and after it
+	saving        *saving   // nil without one under way
+	ended         []point   // what training came to, where memory keeps it
+	origin        *origin   // where training goes on from; nil once it was told
+	logged        time.Time // when an earlier process last wrote to the event log
+	before, after mark      // of the last step: before what comes between steps, and after it
 	steps         []api.Step
 	result        api.Result
 	prepared      bool // input was checked: errors from here on are failures of the run
@@ -174,6 +179,9 @@ func start(ctx context.Context, j api.Job, o Options, f *folder, s *state, resum
 	o.Lanes = min(o.Lanes, j.Train.Microbatches) // more would have nothing to compute
 	o.Generation = max(1, o.Generation)
 	r := &run{Options: o, job: j, folder: f, state: s, started: o.Now(), resumed: resumed}
+	if info, err := os.Stat(f.path(eventsFile)); err == nil {
+		r.logged = info.ModTime()
+	}
 	defer r.close()
 	err := r.phases(ctx)
 	if err != nil {

@@ -286,8 +286,15 @@ func TestMemoriesOutliveANode(t *testing.T) {
 			memories[c.lost] = &job.Memory{}
 			b.check(os.RemoveAll(filepath.Join(b.dir, "nodes", c.lost)))
 			var steps []int
+			var origins []api.Origin
 			results, err := b.work(url, c.next, 2, func(w int, o *job.Options, _ func()) {
 				o.Memory = memories[c.next.Nodes[w]]
+				o.WentOn = func(x api.Origin) {
+					if w != 0 {
+						t.Errorf("worker %d tells where training went on", w)
+					}
+					origins = append(origins, x)
+				}
 				if w == 0 {
 					o.Emit = func(e api.Event) {
 						if e.Step != nil {
@@ -300,6 +307,14 @@ func TestMemoriesOutliveANode(t *testing.T) {
 			got := results[0]
 			if got.AdapterSHA256 != want.AdapterSHA256 || got.AdapterSHA256 == "" || !reflect.DeepEqual(got.Scores(), want.Scores()) {
 				t.Errorf("adapter %s, want %s; scores %+v, want %+v", got.AdapterSHA256, want.AdapterSHA256, got.Scores(), want.Scores())
+			}
+			switch {
+			case len(origins) != 1:
+				t.Errorf("told %d times where training went on: %+v", len(origins), origins)
+			case origins[0].Step != 6-len(steps) || origins[0].StepsLost != got.StepsLost || (origins[0].From == api.FromStart) != (origins[0].Step == 0):
+				t.Errorf("went on %+v, made the steps %v, %d lost", origins[0], steps, got.StepsLost)
+			case (origins[0].Pause > 0) != (len(steps) > 0 && c.at.step > 0) || origins[0].Pause > 60:
+				t.Errorf("a pause of %v s before the steps %v", origins[0].Pause, steps)
 			}
 			if got.StepsLost > c.most || len(steps) > 6-c.at.step+c.most {
 				t.Errorf("%d steps lost, steps %v made again after step %d, want at most %d", got.StepsLost, steps, c.at.step, c.most)

@@ -273,6 +273,7 @@ func (r *run) trainSteps(ctx context.Context) (err error) {
 func (r *run) record(x step.Result, took time.Duration) {
 	r.state.Step = x.Step + 1
 	r.before = r.here(false)
+	r.wentOn(true)
 	r.count()
 	s := api.Step{Step: x.Step + 1, Steps: r.job.Train.Steps, Loss: x.Loss, CE: x.CE, KL: x.KL, GradNorm: x.GradNorm, LR: x.LR,
 		Tokens: x.Tokens, PeakMemory: x.PeakMemory, Seconds: took.Seconds()}
@@ -489,9 +490,11 @@ func (r *run) compare(ctx context.Context, disk int, stored []int) (m mark, hold
 	}
 	m = newest(all)
 	holder, steps = onDisk(all)
-	if lost := seen - max(m.Steps, steps); lost > 0 {
+	lost := seen - max(m.Steps, steps)
+	if lost > 0 {
 		r.state.Lost += lost
 	}
+	r.goesOn(all, m, holder, steps, lost)
 	return m, holder, steps, nil
 }
 

@@ -58,17 +58,15 @@ func (c *Client) Resume(ctx context.Context, id string) (api.JobRecord, error) {
 }
 
 // History returns the decisions about a job, oldest first.
-func (c *Client) History(ctx context.Context, id string) ([]api.Decision, error) {
+func (c *Client) History(ctx context.Context, id string) (api.History, error) {
 	var out api.History
-	err := c.call(ctx, http.MethodGet, jobPath(id, "/history"), nil, &out)
-	return out.Decisions, err
+	return out, c.call(ctx, http.MethodGet, jobPath(id, "/history"), nil, &out)
 }
 
 // Explain returns why a job is in its state, first cause first.
-func (c *Client) Explain(ctx context.Context, id string) ([]string, error) {
+func (c *Client) Explain(ctx context.Context, id string) (api.Explanation, error) {
 	var out api.Explanation
-	err := c.call(ctx, http.MethodGet, jobPath(id, "/explain"), nil, &out)
-	return out.Lines, err
+	return out, c.call(ctx, http.MethodGet, jobPath(id, "/explain"), nil, &out)
 }
 
 // Report says how a worker's part of a generation ended.
