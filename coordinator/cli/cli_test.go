@@ -83,11 +83,18 @@ func TestFlagsBeatVariablesBeatTheFile(t *testing.T) {
 
 func TestBadInputExitsWithTwo(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "none.yaml")
+	lease := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(lease, []byte("lease: 20ms\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		env  map[string]string
 		args []string
 		want string
 	}{
+		"lease":         {nil, []string{"coordinator", "--data", missing, "--lease", "0s"}, "--lease: found 0s, want a time above 0"},
+		"short lease":   {map[string]string{"RESSA_CONFIG": lease}, []string{"coordinator", "--data", missing}, "--lease: found 20ms, want at least 100ms"},
+		"no lease":      {map[string]string{"RESSA_LEASE": "3"}, []string{"coordinator", "--data", missing}, `RESSA_LEASE: --lease: found "3", want a time such as 3s or 1m30s`},
 		"no file":       {nil, []string{"repair", missing}, "none.yaml"},
 		"no argument":   {nil, []string{"repair"}, "want 1"},
 		"two arguments": {nil, []string{"status", "a", "b"}, "want 1"},

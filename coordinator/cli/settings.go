@@ -117,7 +117,13 @@ func (e Environment) configFile() (settings map[string]string, path string, err 
 func flagValue(err error) error {
 	var value *pflag.InvalidValueError
 	var parse *strconv.NumError
-	if !errors.As(err, &value) || !errors.As(err, &parse) {
+	if !errors.As(err, &value) {
+		return err
+	}
+	if value.GetFlag().Value.Type() == "duration" {
+		return fmt.Errorf("--%s: found %q, want a time such as 3s or 1m30s", value.GetFlag().Name, value.GetValue())
+	}
+	if !errors.As(err, &parse) {
 		return err
 	}
 	want := "a number"

@@ -61,7 +61,7 @@ func (c *Config) Check() error {
 		}
 	}
 	if err := c.Schedule.Check(); err != nil {
-		return api.Invalid(err)
+		return api.Invalid(fmt.Errorf("--%w", err)) // the lease is the only one with a flag
 	}
 	if c.Dir == "" || c.Logger == nil || c.Now == nil || c.JoinWait <= 0 {
 		return fmt.Errorf("cluster: want a folder, a logger, a clock and a time to join in")

@@ -56,6 +56,9 @@ func (c Config) WithStallLimit(limit time.Duration) Config {
 	return c
 }
 
+// MinLease is the shortest lease: nodes beat, and leaders look, a few times in each.
+const MinLease = 100 * time.Millisecond
+
 // Check refuses values that nothing would come of.
 func (c Config) Check() error {
 	for _, d := range []struct {
@@ -68,6 +71,9 @@ func (c Config) Check() error {
 	}
 	if c.StallAfter <= 0 || c.StallLimit != 0 && c.StallLimit < c.StallAfter {
 		return fmt.Errorf("stall-limit: found %v, want 0 or a time above 0", c.StallLimit)
+	}
+	if c.Lease < MinLease {
+		return fmt.Errorf("lease: found %v, want at least %v", c.Lease, MinLease)
 	}
 	if c.GrowAfter < 0 || c.MaxPassed < 1 || c.MaxInspections < 1 || c.MaxPlans < 1 || c.MaxCandidates < 1 {
 		return fmt.Errorf("scheduling limits below 1: %+v", c)

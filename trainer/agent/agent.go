@@ -138,7 +138,7 @@ func (a *agent) run(ctx context.Context) error {
 			register = register || client.Conflict(err)
 			if !heard.IsZero() && a.Now().Sub(heard) > a.OrphanTimeout {
 				a.Logger.Warn("no coordinator for too long; stopping what runs here", "since", heard)
-				a.assign(ctx, nil)
+				a.orphan()
 			}
 		}
 		select {
@@ -224,6 +224,16 @@ func (a *agent) assign(ctx context.Context, list []api.Assignment) {
 		w.run(ctx)
 		a.hurry()
 	})
+}
+
+// orphan stops the worker of a node that no coordinator is left for. How that ended is
+// told to whoever comes.
+func (a *agent) orphan() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.worker != nil && !a.worker.over() {
+		a.worker.stop(errOrphaned)
+	}
 }
 
 // hurry has the node beat at once.

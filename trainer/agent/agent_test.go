@@ -29,6 +29,8 @@ type fake struct {
 	hub   *server.Server
 	conn  *nats.Conn
 	fails int // reports that are refused first
+	// orphan is the nodes' OrphanTimeout; 0 is the default.
+	orphan time.Duration
 
 	mu       sync.Mutex
 	nodes    map[string]api.NodeInfo
@@ -130,6 +132,9 @@ func (f *fake) start(name, dir string, work func(context.Context, Part) (api.Res
 	c.Name, c.Dir, c.Coordinators, c.Version, c.Listen, c.Logger = name, dir, []string{f.http.URL}, "test", "127.0.0.1", slog.New(slog.DiscardHandler)
 	c.Devices = []api.Device{{Name: "cpu", Kind: "cpu-generic", Speed: 1}}
 	c.Work = work
+	if f.orphan > 0 {
+		c.OrphanTimeout = f.orphan
+	}
 	c.Inspect = func(_ context.Context, spec string) api.Inspection { return api.Inspection{Name: "seen " + spec} }
 	change(&c)
 	ctx, cancel := context.WithCancel(context.Background())

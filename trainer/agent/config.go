@@ -72,7 +72,10 @@ func (c *Config) check() error {
 	if c.Dir == "" || len(c.Coordinators) == 0 || c.Logger == nil || c.Now == nil || c.Work == nil || c.Inspect == nil || len(c.Devices) == 0 {
 		return fmt.Errorf("agent: want a folder, coordinators, a logger, a clock, devices and what to do with them")
 	}
-	if c.OrphanTimeout <= 0 || c.RegisterWait <= 0 || c.JoinTimeout <= 0 {
+	if c.OrphanTimeout <= 0 {
+		return api.Invalid(fmt.Errorf("--orphan-timeout: found %v, want a time above 0", c.OrphanTimeout))
+	}
+	if c.RegisterWait <= 0 || c.JoinTimeout <= 0 {
 		return fmt.Errorf("agent: times must be positive")
 	}
 	return nil

@@ -24,6 +24,7 @@ var (
 	errReplaced  = errors.New("the assignment is over")
 	errCancelled = errors.New("cancelled")
 	errLeaving   = errors.New("the node leaves")
+	errOrphaned  = errors.New("no coordinator was there for too long (--orphan-timeout)")
 )
 
 // worker is one part of a job at work.
@@ -209,7 +210,7 @@ func broken(err error, x api.Assignment) []int {
 	if errors.As(err, &away) {
 		return []int{away.Rank}
 	}
-	if errors.Is(err, unix.ENOSPC) {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, errOrphaned) {
 		return []int{x.Worker} // of this node, not of the job: there may be room again
 	}
 	for _, e := range []error{group.ErrSuperseded, group.ErrLost, group.ErrCancelled, group.ErrCorrupt, group.ErrClosed, plane.ErrDisconnected, context.DeadlineExceeded} {

@@ -294,6 +294,7 @@ func TestFlagsAreRefused(t *testing.T) {
 	s := newScenario(t)
 	for want, args := range map[string]string{
 		"--output: missing":              "prune demo",
+		"--orphan-timeout: found 0s":     "trainer --data OUT --orphan-timeout 0s",
 		`--pattern: found "half"`:        "prune demo --output OUT --pattern half",
 		"--vision: found \"4:2\"":        "prune demo --output OUT --vision 4:2",
 		`--method: found "none"`:         "prune demo --output OUT --method none",

@@ -29,6 +29,7 @@ const exchangeWait = 10 * time.Minute
 func TrainerCommand(version string) *cobra.Command {
 	var name, data, coordinators, device, listen string
 	var threads int
+	var orphan time.Duration
 	cmd := &cobra.Command{
 		Use:     "trainer",
 		Short:   "Run a trainer: a node of a cluster that computes",
@@ -38,6 +39,9 @@ func TrainerCommand(version string) *cobra.Command {
 			if err := api.CheckThreads(threads); err != nil {
 				return err
 			}
+			if orphan <= 0 {
+				return api.Invalid(fmt.Errorf("--orphan-timeout: found %v, want a time above 0", orphan))
+			}
 			urls, err := client.ParseURLs(coordinators)
 			if err != nil {
 				return err
@@ -45,7 +49,7 @@ func TrainerCommand(version string) *cobra.Command {
 			n := &node{device: device, threads: threads}
 			defer n.close()
 			c := agent.DefaultConfig()
-			c.Name, c.Dir, c.Coordinators, c.Version, c.Threads, c.Listen = name, data, urls, version, threads, listen
+			c.Name, c.Dir, c.Coordinators, c.Version, c.Threads, c.Listen, c.OrphanTimeout = name, data, urls, version, threads, listen, orphan
 			c.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			c.Work, c.Inspect = n.work, inspect
 			if c.Listen == "" {
@@ -68,6 +72,7 @@ func TrainerCommand(version string) *cobra.Command {
 	f.StringVar(&coordinators, "coordinator", "http://127.0.0.1:7400", "URLs of coordinators, separated by commas; one that answers is enough")
 	f.StringVar(&device, "device", "auto", "what computes: auto or cpu")
 	f.IntVar(&threads, "threads", 0, "processor threads; 0 uses all. Results do not depend on it")
+	f.DurationVar(&orphan, "orphan-timeout", agent.DefaultConfig().OrphanTimeout, "how long work goes on here while no coordinator answers")
 	f.StringVar(&listen, "listen", "", "address at which peers dial this node; empty takes the one that faces the coordinators")
 	return cmd
 }
