@@ -14,9 +14,10 @@
 // an older generation are dropped; one of a newer generation ends the group with
 // [ErrSuperseded], since its plan is no longer the job's.
 //
-// It does not yet send a lost chunk again (a NATS connection that breaks and
-// reconnects ends the exchange with [ErrLost] or the deadline), reduce, gather or
-// broadcast (point-to-point suffices so far), encrypt (the connections do), or
+// What a broken connection or a killed server swallowed is sent again, and what comes
+// twice is refused.
+//
+// It does not reduce, gather or broadcast (point-to-point suffices so far), encrypt (the connections do), or
 // start servers: connections are passed in. A message to a rank that died waits
 // for the deadline; membership is the coordinator's to decide.
 //

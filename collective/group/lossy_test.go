@@ -207,6 +207,26 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// TestQuestionForAPathIsLost loses what a rank asks as it looks for a path. All else
+// is answered at once, so that nothing but the question itself can be missed.
+func TestQuestionForAPathIsLost(t *testing.T) {
+	s := startServer(t)
+	l := &lossy{Conn: connect(t, s), rng: rand.New(rand.NewPCG(1, 1))}
+	configs := []Config{testConfig(l, 5, 0, 2), testConfig(connect(t, s), 5, 1, 2)}
+	configs[0].RetryAfter = 30 * time.Millisecond
+	groups := joinAll(t, configs)
+	time.Sleep(2 * configs[0].RetryAfter)
+	l.dead.Store(true)
+	groups[0].search(groups[0].peers[1])
+	l.dead.Store(false)
+	if way := groups[0].Reach(1); way != "" {
+		t.Fatalf("the path %q is known already", way)
+	}
+	if err := groups[0].Send(testContext(t, 5*time.Second), 1, "t", randomBytes(1, 5000)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRestartWithinAGeneration(t *testing.T) {
 	s := startServer(t)
 	groups := joinAll(t, []Config{testConfig(connect(t, s), 5, 0, 2), testConfig(connect(t, s), 5, 1, 2)})

@@ -162,8 +162,8 @@ func (g *Group) welcome(p *peer, f frame) {
 	}
 }
 
-// search begins a new choice of the path to a peer, at most once in RetryAfter.
-// Meanwhile frames go out on all of them.
+// search begins a new choice of the path to a peer, or asks again in one that is under
+// way, at most once in RetryAfter. Meanwhile frames go out on all of them.
 func (g *Group) search(p *peer) {
 	g.mu.Lock()
 	select {
@@ -177,8 +177,10 @@ func (g *Group) search(p *peer) {
 		return
 	}
 	p.asked = time.Now()
-	p.round++
-	p.chosen = -1
+	if p.chosen >= 0 { // an answer that is late still tells of a way that works
+		p.round++
+		p.chosen = -1
+	}
 	g.mu.Unlock()
 	g.hello(p)
 }

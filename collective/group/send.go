@@ -113,7 +113,7 @@ func (g *Group) transfer(ctx context.Context, out *outgoing) error {
 			retry.Reset(g.config.RetryAfter)
 		case <-step.freed:
 		case <-retry.C:
-			if silent++; silent > 1 {
+			if silent++; silent > 1 || step.search {
 				g.search(out.p)
 			}
 			g.probe(out, silent)
@@ -129,11 +129,12 @@ func (g *Group) transfer(ctx context.Context, out *outgoing) error {
 // step is what a Send does next; if nothing of it is set, it waits for progress or
 // until room is freed.
 type step struct {
-	done  bool
-	probe bool
-	send  bool
-	chunk frame // to send
-	freed <-chan struct{}
+	done   bool
+	probe  bool
+	send   bool
+	chunk  frame // to send
+	freed  <-chan struct{}
+	search bool // for a path: the question, or its answer, may have been lost
 }
 
 // next decides what a Send does next and takes what it needs for that.
@@ -160,7 +161,7 @@ func (g *Group) next(out *outgoing) (step, error) {
 		return step{}, nil
 	}
 	if p.chosen < 0 { // which way is being found out
-		return step{freed: p.freed}, nil
+		return step{freed: p.freed, search: true}, nil
 	}
 	most := min(g.config.ChunkBytes, p.paths[p.chosen].conn.Grain(p.subject)-headerSize-len(out.tag), p.most)
 	if most < 1 {
