@@ -55,6 +55,8 @@ type Cluster struct {
 	removed chan struct{} // closed when the member is not one any more
 
 	snapshots raft.SnapshotStore
+	voting    atomic.Bool // it was taken up, or need not be
+	deafen    func()      // ends the passing on of requests to Raft
 
 	mu     sync.Mutex
 	silent map[string]bool // members that the leader does not hear
@@ -172,10 +174,23 @@ func (m *Cluster) startRaft() error {
 	if err != nil {
 		return fmt.Errorf("log in %s: %w", dir, err)
 	}
-	if m.raft, err = raft.NewRaft(c, m.fsm, m.log, m.log, m.snapshots, m.wire); err != nil {
+	m.fresh = !known || m.joining()
+	if m.joining() && len(m.config.Join) == 0 {
+		return api.Invalid(fmt.Errorf("--join: missing, want URLs of coordinators: the one of %s was not taken up yet", m.config.Dir))
+	}
+	if m.fresh && len(m.config.Join) > 0 {
+		if err := m.mark(); err != nil {
+			return fmt.Errorf("--data: %w", err)
+		}
+	}
+	m.voting.Store(!m.joining())
+	votes := &booth{m.wire, &m.voting, make(chan raft.RPC)}
+	var hearing context.Context
+	hearing, m.deafen = context.WithCancel(context.Background())
+	m.tasks.Go(func() { votes.run(hearing) })
+	if m.raft, err = raft.NewRaft(c, m.fsm, m.log, m.log, m.snapshots, votes); err != nil {
 		return fmt.Errorf("raft: %w", err)
 	}
-	m.fresh = !known
 	if known || len(m.config.Join) > 0 {
 		return nil
 	}
@@ -196,6 +211,9 @@ func (m *Cluster) Close() error {
 			_ = m.raft.LeadershipTransfer().Error() // else they elect by themselves
 		}
 		errs = append(errs, m.raft.Shutdown().Error())
+	}
+	if m.deafen != nil {
+		m.deafen()
 	}
 	if m.mux != nil {
 		errs = append(errs, m.mux.close())

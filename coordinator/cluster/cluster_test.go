@@ -48,7 +48,11 @@ func open(t *testing.T, c cluster.Config) *member {
 		var who api.Member
 		err := json.NewDecoder(r.Body).Decode(&who)
 		if err == nil {
-			err = x.Join(r.Context(), who)
+			join := x.Join
+			if r.URL.Query().Get("empty") == "1" {
+				join = x.JoinEmpty
+			}
+			err = join(r.Context(), who)
 		}
 		if err != nil {
 			w.WriteHeader(http.StatusServiceUnavailable)

@@ -48,9 +48,12 @@ func (m *Cluster) join(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.config.JoinWait, fmt.Errorf("not taken up within %v", m.config.JoinWait))
 	defer cancel()
 	err := m.call(m.config.Join, m.config.JoinWait, func(c *client.Client) error {
-		_, err := c.Join(ctx, m.self())
+		_, err := c.JoinEmpty(ctx, m.self())
 		return err
 	})
+	if err == nil {
+		err = m.joined()
+	}
 	if err != nil {
 		return fmt.Errorf("--join: %w", err)
 	}

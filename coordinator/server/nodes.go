@@ -52,7 +52,11 @@ func (s *Server) join(_ http.ResponseWriter, r *http.Request) (any, error) {
 	if err := read(r, &m); err != nil {
 		return nil, err
 	}
-	if err := s.Cluster.Join(r.Context(), m); err != nil {
+	join := s.Cluster.Join
+	if r.URL.Query().Get("empty") == "1" {
+		join = s.Cluster.JoinEmpty
+	}
+	if err := join(r.Context(), m); err != nil {
 		return nil, err
 	}
 	return s.members(), nil

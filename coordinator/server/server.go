@@ -40,6 +40,7 @@ type Cluster interface {
 	Plan(ctx context.Context, r api.JobRequest) (api.PlanReply, error)
 	Members() []api.Member
 	Join(ctx context.Context, m api.Member) error
+	JoinEmpty(ctx context.Context, m api.Member) error
 	Leave(ctx context.Context, id string) error
 	Snapshot(ctx context.Context) (snapshot.Meta, []byte, error)
 	Restore(ctx context.Context, m snapshot.Meta, state []byte) (cluster.Restored, error)

@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"encoding/json"
+	"io"
 	"net/http"
 	"net/url"
 
@@ -37,6 +39,20 @@ func (c *Client) Cluster(ctx context.Context) (api.Cluster, error) {
 func (c *Client) Join(ctx context.Context, m api.Member) (api.Cluster, error) {
 	var out api.Cluster
 	return out, c.call(ctx, http.MethodPost, "/v1/cluster/members", m, &out)
+}
+
+// JoinEmpty makes a coordinator a member that has an empty folder; where one of its
+// name was a member before, it takes that one's place.
+func (c *Client) JoinEmpty(ctx context.Context, m api.Member) (api.Cluster, error) {
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return api.Cluster{}, err
+	}
+	var out api.Cluster
+	r := request{method: http.MethodPost, path: "/v1/cluster/members", query: url.Values{"empty": {"1"}}, body: raw}
+	return out, c.try(ctx, r, func(resp *http.Response) error {
+		return json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&out)
+	})
 }
 
 // Leave takes a coordinator out of the cluster.
