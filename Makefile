@@ -52,7 +52,7 @@ SIMSEEDS ?= 10000
 FAULT    ?=
 
 soak: ## SIMSEEDS simulated clusters, then SEEDS schedules of random faults on real processes (root; two minutes each), from SEED on
-	$(GO) test ./coordinator/simulation -v -count=1 -timeout 6h -sim.seed $(SEED) -sim.seeds $(SIMSEEDS)
+	$(GO) test ./coordinator/simulation -v -count=1 -timeout 6h -sim.seed $(SEED) -sim.seeds $(SIMSEEDS) -sim.raft $$(($(SIMSEEDS) / 10))
 	$(GO) test ./coordinator/local -run 'TestStorms|TestEverythingIsKilled|TestLeadersAreKilled' -v -count=1 -timeout 6h -storm.seed $(SEED) -storm.seeds $(SEEDS) -storm.fault '$(FAULT)'
 	$(GO) test ./coordinator/local -run TestATrainerIsKilled -v -count=1 -timeout 1h -storm.seeds 5
 

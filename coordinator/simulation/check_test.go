@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"ressa/coordinator/api"
 	"ressa/coordinator/state"
@@ -125,23 +126,21 @@ func (m *member) checkLost(set *state.SetNode) {
 	from, heard := m.heard[set.Name+" "+set.Session]
 	m.c.mu.Unlock()
 	from = max(from, m.since)
-	silent, stood := at-from, false
+	silent, stood := at-from, time.Duration(0)
 	for _, p := range m.pauses {
 		to := p.to
 		if to < 0 {
 			to = at
 		}
 		if d := min(to, at) - max(p.from, from); d > 0 {
-			silent, stood = silent-d, true
+			silent, stood = silent-d, stood+1
 		}
 	}
 	least := lease
 	if strings.Contains(set.Reason, "peers report") {
 		least = min(least, max(m.c.config.BrokenWait, lease*2/3))
 	}
-	if stood { // shorter pauses than that are not noticed
-		least -= lease / 2
-	}
+	least -= stood * lease / 2 // shorter pauses than that are not noticed
 	if silent < least {
 		m.c.post(m.name+" wrongs "+set.Name, func() {
 			m.c.violate("%s, which leads since %v, takes node %s for lost after %v (heard: %v): %s", m.name, m.since, set.Name, silent, heard, set.Reason)

@@ -138,27 +138,33 @@ const visionBlocks, languageBlocks = 2, 2
 // applied applies an entry on a member, and holds it and what comes of it against
 // what was applied before.
 func (c *cluster) applied(m *member, index uint64, raw []byte) any {
-	cmd, err := state.Decode(raw)
-	if err != nil {
-		c.violate("%s cannot read entry %d: %v", m.name, index, err)
-		return nil
-	}
-	before := m.fsm.State()
-	response := m.fsm.Apply(&raft.Log{Index: index, Data: c.mutate(before, cmd, index, raw)})
-	after := m.fsm.State()
 	for uint64(len(c.truth)) < index { // entries that Raft writes for itself are empty
 		c.truth = append(c.truth, applied{})
 	}
-	switch t := &c.truth[index-1]; {
-	case t.data == nil && index <= c.latest.Index():
+	t, before, data := &c.truth[index-1], m.fsm.State(), raw
+	fresh := t.data == nil
+	switch {
+	case fresh && index <= c.latest.Index():
 		c.violate("%s applies entry %d, which others have applied without: %s", m.name, index, raw)
-	case t.data == nil:
+	case fresh:
+		cmd, err := state.Decode(raw)
+		if err != nil {
+			c.violate("%s cannot read entry %d: %v", m.name, index, err)
+			return nil
+		}
 		t.data, t.body = raw, cmd.Body
 		c.count("entries", 1)
-		c.checkStep(before, after, cmd.Body)
-		c.latest = after
 	case !bytes.Equal(t.data, raw):
 		c.violate("%s applies entry %d as %s, others as %s", m.name, index, raw, t.data)
+	}
+	if c.mutant == lateReports || c.mutant == forgetsTokens {
+		data = c.mutate(before, index, raw)
+	}
+	response := m.fsm.Apply(&raft.Log{Index: index, Data: data})
+	after := m.fsm.State()
+	if fresh {
+		c.checkStep(before, after, t.body)
+		c.latest = after
 	}
 	if index%16 == 0 {
 		c.checkSum(m, after)
@@ -180,21 +186,21 @@ func (c *cluster) checkSum(m *member, s *state.State) {
 }
 
 // mutate changes what the state is given, where that is the bug.
-func (c *cluster) mutate(s *state.State, cmd state.Command, index uint64, raw []byte) []byte {
+func (c *cluster) mutate(s *state.State, index uint64, raw []byte) []byte {
+	cmd, err := state.Decode(raw)
+	if err != nil {
+		c.violate("mutation: %v", err)
+		return raw
+	}
 	switch b := cmd.Body.(type) {
 	case *state.Report:
-		if c.mutant == lateReports {
-			if j := s.Job(b.Job); j != nil && j.Active() {
-				b.Report.Generation = j.Generation
-			}
+		if j := s.Job(b.Job); c.mutant == lateReports && j != nil && j.Active() {
+			b.Report.Generation = j.Generation
 		}
 	case *state.Submit:
 		if c.mutant == forgetsTokens {
 			b.Request.Token = fmt.Sprint(b.Request.Token, index)
 		}
-	}
-	if c.mutant != lateReports && c.mutant != forgetsTokens {
-		return raw
 	}
 	out, err := state.Encode(cmd)
 	if err != nil {

@@ -129,15 +129,14 @@ func (c *cluster) partition(oneWay bool) {
 	for _, a := range all {
 		for _, b := range all {
 			if side[a] && !side[b] || !oneWay && side[b] && !side[a] {
-				c.network.cut[[2]string{a, b}] = true
+				c.network.part(a, b)
 			}
 		}
 	}
 	c.network.shaken = c.now()
 	c.after(c.between(500*time.Millisecond, 12*time.Second), func() {
 		c.say("the network is whole")
-		clear(c.network.cut)
-		c.network.shaken = c.now()
+		c.network.whole()
 	})
 }
 
@@ -149,7 +148,7 @@ func (c *cluster) calm() {
 // heal ends every fault.
 func (c *cluster) heal() {
 	c.say("everything is healed")
-	clear(c.network.cut)
+	c.network.whole()
 	c.calm()
 	for _, m := range c.members {
 		m.doomed = false

@@ -23,6 +23,7 @@ type logbook interface {
 	leader.Log
 	start(fsm *state.FSM) (leads <-chan bool)
 	crash()
+	still(on bool) // the process stands still, or goes on
 	leads() bool
 	knows() int // who leads, by index; -1 for nobody
 }
@@ -115,6 +116,7 @@ func (m *member) pause() {
 		m.c.mu.Lock()
 		m.paused, m.shaken = true, m.c.now()
 		m.c.mu.Unlock()
+		m.log.still(true)
 		m.pauses = append(m.pauses, span{m.c.now(), -1})
 	}
 }
@@ -141,6 +143,7 @@ func (m *member) thaw() {
 	still := m.frozen
 	m.frozen = nil
 	w.mu.Unlock()
+	m.log.still(!m.up)
 	if n := len(m.pauses); n > 0 && m.pauses[n-1].to < 0 {
 		m.pauses[n-1].to = w.now()
 	}

@@ -2,6 +2,8 @@ package simulation
 
 import (
 	"errors"
+	"math/rand/v2"
+	"sync"
 	"time"
 )
 
@@ -29,6 +31,8 @@ func (p *process) reach(do func()) {
 // network carries messages.
 type network struct {
 	*world
+	lock      sync.Mutex // of cut and hasty, which Raft's goroutines read
+	hasty     *rand.Rand
 	cut       map[[2]string]bool // from, to
 	slow      time.Duration      // the most that a message takes beyond the usual
 	lost, dup int                // once in so many; 0 never
@@ -43,7 +47,26 @@ func (n *network) usual(since time.Duration) bool {
 // well reports whether a process has run undisturbed since a time.
 func (p *process) well(since time.Duration) bool { return p.up && !p.paused && p.shaken < since }
 
-func (n *network) passes(from, to string) bool { return !n.cut[[2]string{from, to}] }
+func (n *network) passes(from, to string) bool {
+	n.lock.Lock()
+	defer n.lock.Unlock()
+	return !n.cut[[2]string{from, to}]
+}
+
+// part cuts a way off.
+func (n *network) part(from, to string) {
+	n.lock.Lock()
+	defer n.lock.Unlock()
+	n.cut[[2]string{from, to}] = true
+}
+
+// whole opens all ways.
+func (n *network) whole() {
+	n.lock.Lock()
+	defer n.lock.Unlock()
+	clear(n.cut)
+	n.shaken = n.now()
+}
 
 // latency draws how long a message takes.
 func (n *network) latency() time.Duration {

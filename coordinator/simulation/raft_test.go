@@ -112,6 +112,8 @@ func (r *replica) start(fsm *state.FSM) <-chan bool {
 
 func (r *replica) crash() { r.drop(raft.ErrRaftShutdown) }
 
+func (r *replica) still(bool) {}
+
 func (r *replica) leads() bool { return r.up && r.role == leading }
 
 func (r *replica) knows() int {

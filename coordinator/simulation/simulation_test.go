@@ -15,6 +15,7 @@ import (
 var (
 	simSeed  = flag.Uint64("sim.seed", 1, "first seed of TestSimulation")
 	simSeeds = flag.Int("sim.seeds", 300, "how many seeds TestSimulation goes through")
+	simRaft  = flag.Int("sim.raft", 10, "how many seeds TestSimulationOnRaft goes through")
 )
 
 const (
@@ -112,6 +113,26 @@ func TestSimulation(t *testing.T) {
 	for _, k := range slices.Sorted(maps.Keys(total)) {
 		t.Logf("%9d %s", total[k], k)
 	}
+}
+
+// The same on Raft itself. A seed draws the same faults each time, but meets them
+// with other elections.
+func TestSimulationOnRaft(t *testing.T) {
+	total, began := map[string]int{}, time.Now()
+	for i := range *simRaft {
+		seed := *simSeed + uint64(i)
+		out := simulate(t, seed, sound, hashicorp)
+		if out.broken != "" {
+			t.Fatalf("seed %d: %s\n%s\ntry again: go test ./coordinator/simulation -run TestSimulationOnRaft -sim.seed %d -sim.raft 1 -v", seed, out.broken, tail(out.story), seed)
+		}
+		if *simRaft == 1 && testing.Verbose() {
+			t.Log(out.story)
+		}
+		for k, n := range out.counts {
+			total[k] += n
+		}
+	}
+	t.Logf("%d seeds in %v: %v", *simRaft, time.Since(began).Round(100*time.Millisecond), total)
 }
 
 // tail returns the end of a story.

@@ -59,7 +59,7 @@ type call struct {
 
 func newWorld(seed uint64) *world {
 	w := &world{dice: rand.New(rand.NewPCG(seed, 4)), began: time.Now(), poke: make(chan struct{}, 1)}
-	w.network = &network{world: w, cut: map[[2]string]bool{}}
+	w.network = &network{world: w, hasty: rand.New(rand.NewPCG(seed, 5)), cut: map[[2]string]bool{}}
 	return w
 }
 
