@@ -85,6 +85,13 @@ func (c *cluster) checkJob(old, j *state.Job, body state.Body) {
 			c.violate("job %s succeeds with %s, want %s", j.ID, j.Result.AdapterSHA256, want)
 		}
 	}
+	if j.State == api.Failed && old.State != api.Failed {
+		c.count("jobs that failed", 1)
+		// Workers of this simulation name no cause of their own.
+		if !c.users.job(j.Name).Bad && !strings.Contains(j.Reason, "generations in a row") {
+			c.violate("job %s fails: %s", j.ID, j.Reason)
+		}
+	}
 	if len(j.Plan.Nodes) > 0 && !j.Over() {
 		key, plan := fmt.Sprint(j.ID, " ", j.Generation), fmt.Sprint(j.Plan, j.Sessions)
 		if known, ok := c.plans[key]; !ok {

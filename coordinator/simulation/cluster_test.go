@@ -116,6 +116,9 @@ func inspection(spec string) api.Inspection {
 	if err := json.Unmarshal([]byte(spec), &j); err != nil {
 		return api.Inspection{Error: err.Error(), ExitCode: api.ExitInvalid}
 	}
+	if j.Bad {
+		return api.Inspection{Error: "no such model", ExitCode: api.ExitInvalid}
+	}
 	block := shard.Block{Forward: 1e6, Backward: 2e6, Weights: j.Bytes}
 	tower := func(role string, n int) shard.Tower {
 		return shard.Tower{Role: role, Blocks: slices.Repeat([]shard.Block{block}, n), HiddenBytes: 64, Flows: 1}
@@ -131,6 +134,7 @@ type jobFile struct {
 	Every  int   // steps between checkpoints
 	Bytes  int64 // of a block
 	Strict bool
+	Bad    bool // its model is not there
 }
 
 const visionBlocks, languageBlocks = 2, 2

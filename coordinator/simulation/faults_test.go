@@ -26,7 +26,7 @@ func (c *cluster) fault() {
 			leader = x
 		}
 	}
-	switch c.dice.IntN(20) {
+	switch c.dice.IntN(21) {
 	case 0, 1, 2:
 		n.crash(c.chance(4))
 		c.after(c.between(200*time.Millisecond, 12*time.Second), n.start)
@@ -75,6 +75,9 @@ func (c *cluster) fault() {
 			c.users.change(c.users.jobs[c.dice.IntN(len(c.users.jobs))].Name, false)
 		}
 	case 19:
+		n.leave()
+		c.after(c.between(200*time.Millisecond, 12*time.Second), n.start)
+	case 20:
 		switch c.dice.IntN(4) {
 		case 0:
 			c.say("everything is killed")
@@ -171,7 +174,7 @@ func (c *cluster) mend() {
 		}
 	}
 	for _, j := range c.latest.Jobs() {
-		if j.State == api.Failed {
+		if j.State == api.Failed && !c.users.job(j.Name).Bad {
 			c.users.change(j.Name, false)
 		}
 	}

@@ -102,6 +102,22 @@ func (n *node) crash(wipe bool) {
 	}
 }
 
+// leave ends the process as its user does: it stops its worker and says goodbye.
+func (n *node) leave() {
+	if !n.up || n.paused {
+		return
+	}
+	n.c.say("%s leaves", n.name)
+	if n.worker != nil {
+		n.worker.finish(api.Report{State: api.Failed, Error: replaced})
+	}
+	b := api.Beat{Session: n.info.Session, Tasks: []api.Task{}, Leaving: true}
+	n.waits++
+	n.client.call(beatWait, "goodbye of "+n.info.Session, n.says(b), func(answer) { n.crash(false) })
+	n.beating = true // no more
+	n.later(beatWait, func() { n.crash(false) })
+}
+
 func (n *node) pause() {
 	if n.up && !n.paused {
 		n.c.say("%s stands still", n.name)
@@ -153,7 +169,12 @@ func (n *node) beat() {
 		b.Tasks = append(b.Tasks, api.Task{Job: w.Job, Generation: w.Generation, Worker: w.Worker, PID: n.life, State: w.state, Phase: "train", Step: w.now.step})
 	}
 	n.c.count("beats", 1)
-	n.client.call(beatWait, "beat of "+n.info.Session, func(ctx context.Context, m *member) (any, error) {
+	n.client.call(beatWait, "beat of "+n.info.Session, n.says(b), n.beaten)
+}
+
+// says is a beat as a request.
+func (n *node) says(b api.Beat) handler {
+	return func(ctx context.Context, m *member) (any, error) {
 		reply, err := m.loop.Beat(ctx, n.name, b)
 		if err == nil && !reply.Register {
 			m.c.mu.Lock()
@@ -161,7 +182,7 @@ func (n *node) beat() {
 			m.c.mu.Unlock()
 		}
 		return reply, err
-	}, n.beaten)
+	}
 }
 
 // beaten takes the reply to a beat in.

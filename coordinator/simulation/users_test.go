@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,7 @@ type users struct {
 // once more.
 func (u *users) submit() {
 	i := len(u.jobs)
-	j := jobFile{Name: fmt.Sprintf("job%d", i+1), Steps: 5 + u.c.dice.IntN(25), Every: 2 + u.c.dice.IntN(5), Bytes: 1 << 20, Strict: u.c.chance(2)}
+	j := jobFile{Name: fmt.Sprintf("job%d", i+1), Steps: 5 + u.c.dice.IntN(25), Every: 2 + u.c.dice.IntN(5), Bytes: 1 << 20, Strict: u.c.chance(2), Bad: u.c.chance(12)}
 	u.jobs, u.nodes = append(u.jobs, j), append(u.nodes, u.c.dice.IntN(len(u.c.nodes)+1))
 	spec, err := json.Marshal(j)
 	if err != nil {
@@ -145,14 +146,16 @@ func (u *users) expect(j jobFile, step int) point {
 	return known[step]
 }
 
+// job returns a job that was submitted, by its name.
+func (u *users) job(name string) jobFile {
+	i := slices.IndexFunc(u.jobs, func(j jobFile) bool { return j.Name == name })
+	return u.jobs[i]
+}
+
 // result returns what a job has to come to.
 func (u *users) result(name string) string {
-	for _, j := range u.jobs {
-		if j.Name == name {
-			return fmt.Sprintf("%x", after(u.expect(j, j.Steps)).blocks)
-		}
-	}
-	return "no such job"
+	j := u.job(name)
+	return fmt.Sprintf("%x", after(u.expect(j, j.Steps)).blocks)
 }
 
 // check verifies that every submission that was answered is there, once, and has come
@@ -166,7 +169,7 @@ func (u *users) check(s *state.State) {
 			u.c.violate("the submission of %s has no answer", j.Name)
 		case job == nil || job.Name != j.Name:
 			u.c.violate("%s, which was job %s, is lost", j.Name, id)
-		case job.State == api.Cancelled && u.gone[j.Name], job.State == api.Succeeded:
+		case job.State == api.Cancelled && u.gone[j.Name], job.State == api.Succeeded && !j.Bad, job.State == api.Failed && j.Bad:
 		default:
 			u.c.violate("job %s is %s in the end: %s", id, job.State, job.Reason)
 		}

@@ -132,6 +132,13 @@ func (w *worker) tell(v int, body any) {
 	c, from, to := w.node.c, w.node, w.node.c.node(w.Plan.Nodes[v])
 	l, key, life := letter{w.Worker, w.Generation, body}, w.key(), from.life
 	until := c.now() + c.between(time.Second, 4*time.Second)
+	if c.chance(20) { // a copy takes another way, and its time
+		c.after(c.between(0, 6*time.Second), func() {
+			if c.network.passes(from.name, to.name) {
+				to.reach(func() { to.receive(key, w.Job, l) })
+			}
+		})
+	}
 	var try func()
 	try = func() {
 		_, last := body.(abort)
