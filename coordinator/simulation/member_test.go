@@ -38,7 +38,6 @@ type member struct {
 	loop   *leader.Loop
 	ctx    context.Context
 	cancel context.CancelFunc
-	ended  chan struct{}
 
 	ahead   time.Duration // of its wall clock
 	frozen  []frozen      // calls of a member that stands still
@@ -89,11 +88,7 @@ func (m *member) start() {
 		Logger: slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError + 1})), Decide: m.decide,
 		Now:    func() time.Time { m.gate("now"); return time.Now().Add(m.ahead) },
 		Steady: func() time.Time { m.gate("steady"); return steady() }})
-	m.ended = make(chan struct{})
-	go func(loop *leader.Loop, ctx context.Context, ended chan struct{}) {
-		defer close(ended)
-		loop.Run(ctx, leads)
-	}(m.loop, m.ctx, m.ended)
+	go m.loop.Run(m.ctx, leads) // settled when the process has ended
 	w.say("%s starts", m.name)
 }
 

@@ -20,10 +20,10 @@ var (
 
 const (
 	stormTime = 45 * time.Second
-	// healTime bounds how long a healed cluster takes to finish all jobs: two are
-	// lost to each other for a join's timeout and a cancellation's patience, the rest
-	// is work.
-	healTime = 5 * time.Minute
+	// healTime bounds how long a healed cluster takes to finish all jobs: most need
+	// seconds, but workers may wait a minute for each other, and a cancelled job for
+	// its workers.
+	healTime = 150 * time.Second
 )
 
 // outcome is what a seed came to.

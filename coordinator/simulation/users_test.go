@@ -33,7 +33,7 @@ type users struct {
 // once more.
 func (u *users) submit() {
 	i := len(u.jobs)
-	j := jobFile{Name: fmt.Sprintf("job%d", i+1), Steps: 5 + u.c.dice.IntN(25), Every: 2 + u.c.dice.IntN(5), Bytes: 1 << 20, Strict: u.c.chance(2), Bad: u.c.chance(12)}
+	j := jobFile{Name: fmt.Sprintf("job%d", i+1), Steps: 5 + u.c.dice.IntN(60), Every: 2 + u.c.dice.IntN(10), Bytes: 1 << 20, Strict: u.c.chance(2), Bad: u.c.chance(12)}
 	u.jobs, u.nodes = append(u.jobs, j), append(u.nodes, u.c.dice.IntN(len(u.c.nodes)+1))
 	spec, err := json.Marshal(j)
 	if err != nil {
