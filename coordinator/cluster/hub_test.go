@@ -112,7 +112,7 @@ func TestNATSOfOthersComesBack(t *testing.T) {
 	if _, err := m.Beat(context.Background(), "n", api.Beat{Session: "s"}); err != nil {
 		t.Errorf("a beat without the hub: %v", err)
 	}
-	broker = start(port)
+	start(port)
 	reaches(t, m, "n", got)
 	// Both are back: what is said now comes once.
 	times := make([]atomic.Int64, 100)
