@@ -78,12 +78,12 @@ func TestAGPUThatFailsIsTheCause(t *testing.T) {
 	}
 	why := "node " + sick + ": " + failed.Reason
 	history, err := cl.History(ctx, first.ID)
-	if err != nil || !slices.ContainsFunc(history, func(d api.Decision) bool { return d.Action == "planned" && strings.Contains(d.Reason, why) }) {
+	if err != nil || !slices.ContainsFunc(history.Decisions, func(d api.Decision) bool { return d.Action == "planned" && strings.Contains(d.Reason, why) }) {
 		t.Errorf("history %+v, %v", history, err)
 	}
-	lines, err := cl.Explain(ctx, first.ID)
-	if err != nil || !strings.Contains(strings.Join(lines, "\n"), why) {
-		t.Errorf("explain %q, %v", lines, err)
+	explained, err := cl.Explain(ctx, first.ID)
+	if err != nil || !strings.Contains(strings.Join(explained.Lines, "\n"), why) {
+		t.Errorf("explain %q, %v", explained.Lines, err)
 	}
 	found[sick].Store(&[]api.Finding{})
 	eventually(t, "the node is well again", func() bool {
