@@ -76,7 +76,7 @@ func (c *cluster) fault() {
 		}
 	case 19:
 		n.leave()
-		c.after(c.between(200*time.Millisecond, 12*time.Second), n.start)
+		c.after(beatWait+c.between(200*time.Millisecond, 12*time.Second), n.start)
 	case 20:
 		switch c.dice.IntN(4) {
 		case 0:
@@ -160,14 +160,17 @@ func (c *cluster) heal() {
 	}
 	for _, n := range c.nodes {
 		n.wake()
-		n.start()
 	}
 	c.mend()
 }
 
-// mend has users take back what keeps jobs from ending, until all have: requests of
-// before may still arrive.
+// mend starts nodes that have ended, and has users take back what keeps jobs from
+// ending, until all have: requests of before may still arrive, and a node that was
+// leaving still leaves.
 func (c *cluster) mend() {
+	for _, n := range c.nodes {
+		n.start()
+	}
 	for _, n := range c.latest.Nodes() {
 		if n.Draining {
 			c.users.drain(n.Info.Name, false)

@@ -177,9 +177,11 @@ func (m *member) serve(what string, do handler, forwarded bool, reply func(answe
 	w := m.c.world
 	if m.log.leads() && m.loop.Leads() {
 		life, ctx := m.life, m.ctx
+		w.seq++ // tells apart the answers to a request that came twice
+		key := fmt.Sprintf("%s answers %s %09d", m.name, what, w.seq)
 		go func() {
 			v, err := do(ctx, m)
-			w.post(m.name+" answers "+what, func() {
+			w.post(key, func() {
 				if m.life != life { // the connection is reset
 					v, err = nil, errUnreachable
 				}

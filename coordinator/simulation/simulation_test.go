@@ -173,6 +173,9 @@ func part(a, b string) string {
 
 // What has to hold is watched: the simulation finds bugs that are put in.
 func TestBugsAreFound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes hundreds of seeds")
+	}
 	for _, c := range []struct {
 		name   string
 		mutant mutant
