@@ -59,7 +59,8 @@ func (s *storm) record() *recorder {
 	}
 	r := &recorder{t: s.t, urls: strings.Split(s.urls, ","), spec: string(spec), began: time.Now(), stop: make(chan struct{}), ids: map[string]string{}}
 	for i := range recorderNodes {
-		if err := r.node(caller(s.sites[1], 5*time.Second), fmt.Sprint(recorded, i)); err != nil {
+		client := caller(s.sites[1], 5*time.Second)
+		if !s.within(30*time.Second, func() bool { err = r.node(client, fmt.Sprint(recorded, i)); return err == nil }) {
 			s.t.Fatal(err)
 		}
 	}
