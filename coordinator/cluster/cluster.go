@@ -45,7 +45,6 @@ type Cluster struct {
 	log     *wal.WAL
 	meta    *metadb.BoltMetaDB // of the log, which does not close it
 	raft    *raft.Raft
-	applied atomic.Uint64 // term in which this member led and had everything applied
 	wire    *raft.NetworkTransport
 	fsm     *state.FSM
 	life    context.Context
@@ -93,7 +92,7 @@ func (m *Cluster) open(ctx context.Context) error {
 	if err := m.startRaft(); err != nil {
 		return err
 	}
-	m.Loop = leader.New(leader.Config{ID: m.config.ID, Version: m.config.Version, Schedule: m.config.Schedule, State: m.fsm, Log: ownLog{m.raft, &m.applied}, Nodes: nodes{m},
+	m.Loop = leader.New(leader.Config{ID: m.config.ID, Version: m.config.Version, Schedule: m.config.Schedule, State: m.fsm, Log: m.raft, Nodes: nodes{m},
 		Logger: m.config.Logger, Decide: schedule.Decide, Now: m.config.Now, Steady: time.Now})
 	m.tasks.Go(func() { m.Run(m.life, m.raft.LeaderCh()) })
 	m.tasks.Go(m.watchPeers)
