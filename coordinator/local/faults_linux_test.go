@@ -234,8 +234,8 @@ func (s *storm) cutOneWay(*told) {
 
 // cutMachines loses what one machine sends to another, and nothing else.
 func (s *storm) cutMachines(*told) {
-	from := s.nodes[s.dice.IntN(len(s.nodes))]
-	to := s.nodes[s.dice.IntN(len(s.nodes))]
+	i := s.dice.IntN(len(s.nodes))
+	from, to := s.nodes[i], s.nodes[(i+1+s.dice.IntN(len(s.nodes)-1))%len(s.nodes)]
 	long := s.long()
 	s.say("  nothing of what %s sends to %s arrives for %v", from.name, to.name, long)
 	back, err := silence(s.sites[from.site], from.address, to.address)
