@@ -42,8 +42,9 @@ type JobRecord struct {
 type Published struct {
 	Generation int      `json:"generation"`
 	Step       int      `json:"step"`
-	SHA256     string   `json:"sha256"` // of the manifest
-	Nodes      []string `json:"nodes"`  // that hold it
+	SHA256     string   `json:"sha256"`          // of the manifest
+	Nodes      []string `json:"nodes"`           // that hold it
+	Store      string   `json:"store,omitempty"` // URL of the store that holds it too, without secrets
 }
 
 // States of a job on a cluster, beside [Running] and those of an end.

@@ -139,6 +139,8 @@ type Train struct {
 	// KeepState is [KeepMemory], or [KeepCheckpoints] to hold nothing in memory for a
 	// generation that comes after the loss of a node.
 	KeepState string `yaml:"keep_state"`
+	// Store is NodesStore, or the URL of a CheckpointStore.
+	Store string `yaml:"checkpoint_store,omitempty"`
 	// ValidateEvery is in steps; 0 does not validate.
 	ValidateEvery int `yaml:"validate_every" range:"[0,2147483647]"`
 	// Patience ends training after so many validations without a better score; 0 does not.
@@ -183,7 +185,7 @@ func Default() Job {
 		},
 		Train: Train{
 			Steps: 1000, Batch: 32, Microbatches: 8, LR: 1e-4, Schedule: "cosine", Warmup: 10,
-			Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, ClipNorm: 1, Wire: "fp32", CheckpointEvery: 100, Keep: 2, KeepState: KeepMemory, Numerics: "strict",
+			Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, ClipNorm: 1, Wire: "fp32", CheckpointEvery: 100, Keep: 2, KeepState: KeepMemory, Store: NodesStore, Numerics: "strict",
 		},
 		Distill:  Distill{Lambda: 0.5, Temperature: 1, KLReduction: "token", Teachers: map[string]float64{"dense-dense": 1}},
 		Evaluate: Evaluate{Batch: 128, MaxNewTokens: 16, Blind: true, ValidationLimit: 1000},

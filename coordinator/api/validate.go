@@ -31,6 +31,7 @@ func (j Job) Validate() error {
 		atMost("train.warmup", j.Train.Warmup, "train.steps", j.Train.Steps),
 		oneOf("train.wire", j.Train.Wire, "bf16", "fp32"),
 		oneOf("train.keep_state", j.Train.KeepState, KeepCheckpoints, KeepMemory),
+		j.Train.store(),
 		oneOf("train.numerics", j.Train.Numerics, "relaxed", "strict"),
 		oneOf("distill.kl_reduction", j.Distill.KLReduction, "batchmean", "token"),
 		j.Distill.teachers(),
@@ -39,6 +40,13 @@ func (j Job) Validate() error {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (t Train) store() error {
+	if _, err := ParseCheckpointStore(t.Store); err != nil {
+		return fmt.Errorf("train.checkpoint_store: %w", err)
 	}
 	return nil
 }

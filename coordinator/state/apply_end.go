@@ -138,7 +138,7 @@ func (c *Publish) apply(d *draft) (Reply, error) {
 	if err := j.of(p.Generation); err != nil {
 		return Reply{}, err
 	}
-	if last := j.Checkpoint(); last.Generation == p.Generation && last.Step == p.Step && last.SHA256 == p.SHA256 && slices.Equal(last.Nodes, p.Nodes) {
+	if last := j.Checkpoint(); last.Generation == p.Generation && last.Step == p.Step && last.SHA256 == p.SHA256 && last.Store == p.Store && slices.Equal(last.Nodes, p.Nodes) {
 		return Reply{Job: d.jobs[c.Job], Existing: true}, nil
 	}
 	highest := -1
@@ -156,6 +156,10 @@ func (c *Publish) apply(d *draft) (Reply, error) {
 	kept = append(kept, p)
 	j.Checkpoints = kept[max(0, len(kept)-keep):]
 	j.Progress = j.Progress || p.Step > highest
-	d.decide(j, "", "checkpoint", fmt.Sprintf("step %d of generation %d is on %v", p.Step, p.Generation, p.Nodes))
+	where := fmt.Sprintf("on %v", p.Nodes)
+	if p.Store != "" {
+		where += " and in " + p.Store
+	}
+	d.decide(j, "", "checkpoint", fmt.Sprintf("step %d of generation %d is %s", p.Step, p.Generation, where))
 	return d.put(j), nil
 }

@@ -192,6 +192,9 @@ func (c *Publish) check() error {
 	for _, n := range p.Nodes {
 		err = errors.Join(err, name("published.nodes", n))
 	}
+	if len(p.Store) > maxText {
+		err = errors.Join(err, fmt.Errorf("published.store: a URL of %d bytes, want at most %d", len(p.Store), maxText))
+	}
 	return err
 }
 

@@ -14,7 +14,10 @@
 // same blob, name and hash, on any number of nodes and however often it was
 // interrupted.
 //
-// It does not know what the tensors mean, where else a checkpoint is copied, or
-// the format of models: those are package hf's. The phases of a job and the verb
-// resume are the callers.
+// An [Archive] keeps copies outside the nodes that train: in a shared directory,
+// in S3, in JetStream (package objects). There is no lock there: names tell
+// writers apart, and no writer removes what another may need.
+//
+// It does not know what the tensors mean or the format of models: that is package
+// hf's. The phases of a job and the verb resume are the callers.
 package checkpoint

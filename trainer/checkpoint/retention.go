@@ -59,20 +59,28 @@ func (s *Store) retain(saved Manifest) error {
 // keep returns the manifests to keep. Those whose blob is missing or cut do not
 // count as one of the last.
 func (s *Store) keep(list []Listed, saved Manifest) map[string]bool {
-	keep := map[string]bool{filepath.Join(s.Dir, saved.name()): true}
+	keep := s.Retention.keep(list, s.present)
+	keep[filepath.Join(s.Dir, saved.name())] = true
+	return keep
+}
+
+// keep returns which of a list, oldest first, are the last and the best of those
+// whose blob is present.
+func (r Retention) keep(list []Listed, present func(Manifest) bool) map[string]bool {
+	keep := map[string]bool{}
 	last := 0
 	var best *Listed
 	for i := len(list) - 1; i >= 0; i-- {
 		l := list[i]
-		if l.Err != nil || !s.present(l.Manifest) {
+		if l.Err != nil || !present(l.Manifest) {
 			continue
 		}
-		if last < s.Retention.Last {
+		if last < r.Last {
 			keep[l.File] = true
 			last++
 		}
-		if _, ok := l.Manifest.Metrics[s.Retention.BestBy]; ok {
-			if best == nil || s.Retention.compare(l.Manifest, best.Manifest) < 0 {
+		if _, ok := l.Manifest.Metrics[r.BestBy]; ok {
+			if best == nil || r.compare(l.Manifest, best.Manifest) < 0 {
 				best = &list[i]
 			}
 		}

@@ -66,7 +66,10 @@ func (r *run) open(ctx context.Context) error {
 	if err := r.openModel(ctx); err != nil {
 		return err
 	}
-	return r.openData(ctx)
+	if err := r.openData(ctx); err != nil {
+		return err
+	}
+	return r.openStore(ctx)
 }
 
 // identify says what the checkpoints of the run belong to, but for the base.
@@ -75,7 +78,9 @@ func (r *run) identify() (checkpoint.Identity, error) {
 	if r.job.Train.Numerics == "relaxed" {
 		id.NumericKind = ""
 	}
-	raw, err := yaml.Marshal(r.job)
+	j := r.job
+	j.Train.Store = "" // where its checkpoints are changes no bit
+	raw, err := yaml.Marshal(j)
 	if err != nil {
 		return id, err
 	}

@@ -14,6 +14,7 @@ import (
 	"ressa/trainer/activity"
 	"ressa/trainer/adapter"
 	"ressa/trainer/checkpoint"
+	"ressa/trainer/checkpoint/objects"
 	"ressa/trainer/model"
 	"ressa/trainer/prune"
 	"ressa/trainer/step"
@@ -163,11 +164,13 @@ type run struct {
 	taken         int   // step whose checkpoint training ended with
 	trainable     bool  // the engine holds a state that training came to
 	buddies       *buddies
-	saving        *saving   // nil without one under way
-	ended         []point   // what training came to, where memory keeps it
-	origin        *origin   // where training goes on from; nil once it was told
-	logged        time.Time // when an earlier process last wrote to the event log
-	before, after mark      // of the last step: before what comes between steps, and after it
+	saving        *saving       // nil without one under way
+	ended         []point       // what training came to, where memory keeps it
+	origin        *origin       // where training goes on from; nil once it was told
+	logged        time.Time     // when an earlier process last wrote to the event log
+	before, after mark          // of the last step: before what comes between steps, and after it
+	objects       objects.Store // that the job names; nil where it names none
+	shipping      *shipping     // to it; nil without
 	steps         []api.Step
 	result        api.Result
 	prepared      bool // input was checked: errors from here on are failures of the run
@@ -251,6 +254,7 @@ func (r *run) phases(ctx context.Context) error {
 			return err
 		}
 	}
+	r.awaitShipments()
 	if err := r.gatherRanks(ctx); err != nil {
 		return err
 	}
@@ -298,6 +302,7 @@ func closeLanes(lanes []*model.Lane) {
 // of opening.
 func (r *run) release() {
 	r.stopSave()
+	r.closeStore()
 	r.buddies.close()
 	r.buddies = nil
 	if r.engine != nil {

@@ -28,19 +28,22 @@ type saving struct {
 // saved is how writing a checkpoint ended. An error of a disk is told apart from one
 // of the exchange: training can go on without a checkpoint, but not without its team.
 type saved struct {
-	err    error    // of the exchange
-	disk   error    // of the chief's disk; on the chief
-	copies []error  // of other workers' disks; on the chief
-	nodes  []string // whose disks hold it; on the chief
-	sha256 string   // of the manifest
+	err      error               // of the exchange
+	disk     error               // of the chief's disk; on the chief
+	copies   []error             // of other workers' disks; on the chief
+	nodes    []string            // whose disks hold it; on the chief
+	manifest checkpoint.Manifest // of the chief's
 }
 
 // savers are the workers on whose disks a checkpoint is written: the chief and those
 // after it, so that any two nodes may be lost at once where adapters are trained, and
-// one where everything is, which is several times the model.
+// one where everything is, which is several times the model. Where there is a store
+// outside the nodes, the chief's copy is enough.
 func (r *run) savers() []int {
 	copies := 2
-	if adapter.Method(r.job.Adapter.Method).LowRank() {
+	if r.outside() {
+		copies = 1
+	} else if adapter.Method(r.job.Adapter.Method).LowRank() {
 		copies = 3
 	}
 	out := make([]int, min(copies, r.team.Size()))
@@ -79,7 +82,7 @@ func (r *run) checkpoint(ctx context.Context, step int, metrics map[string]float
 	r.saving = s
 	if needed {
 		defer activity.Wait(ctx, r.team.Worker())() // for what goes on beside
-		disk, err := r.endSave(<-s.done)
+		disk, err := r.endSave(ctx, <-s.done)
 		if err == nil && disk != nil {
 			err = disk
 		}
@@ -90,21 +93,23 @@ func (r *run) checkpoint(ctx context.Context, step int, metrics map[string]float
 
 // awaitSave waits for the checkpoint that is being saved.
 func (r *run) awaitSave(ctx context.Context) error {
+	r.pollShipments()
 	if r.saving == nil {
 		return nil
 	}
 	defer activity.Wait(ctx, r.team.Worker())()
-	return r.tellSave(r.endSave(<-r.saving.done)) // ends with the context that it was begun in
+	return r.tellSave(r.endSave(ctx, <-r.saving.done)) // ends with the context that it was begun in
 }
 
 // pollSave takes in that the checkpoint that was being saved is there.
-func (r *run) pollSave() error {
+func (r *run) pollSave(ctx context.Context) error {
+	r.pollShipments()
 	if r.saving == nil {
 		return nil
 	}
 	select {
 	case s := <-r.saving.done:
-		return r.tellSave(r.endSave(s))
+		return r.tellSave(r.endSave(ctx, s))
 	default:
 		return nil
 	}
@@ -120,7 +125,7 @@ func (r *run) stopSave() {
 }
 
 // endSave takes in how a save ended. A disk that failed is returned by itself.
-func (r *run) endSave(s saved) (disk, err error) {
+func (r *run) endSave(ctx context.Context, s saved) (disk, err error) {
 	step := r.saving.step
 	r.saving.stop()
 	r.saving = nil
@@ -134,9 +139,12 @@ func (r *run) endSave(s saved) (disk, err error) {
 		return fmt.Errorf("checkpoint of step %d: %w", step, s.disk), nil
 	}
 	r.save(api.Running)
+	if r.outside() && r.team.Chief() {
+		r.ship(ctx, s.manifest, s.nodes)
+	}
 	r.emit(api.Event{Event: "checkpoint", Done: step, Total: r.job.Train.Steps, Of: "checkpoint"})
-	if r.Publish != nil && r.team.Chief() {
-		r.Publish(api.Published{Generation: r.Generation, Step: step, SHA256: s.sha256, Nodes: s.nodes})
+	if r.Publish != nil && r.team.Chief() && !r.outside() { // else when it is in the store, too
+		r.Publish(api.Published{Generation: r.Generation, Step: step, SHA256: s.manifest.Checksum, Nodes: s.nodes})
 	}
 	return nil, nil
 }
@@ -202,7 +210,7 @@ func (r *run) write(ctx context.Context, snapshot checkpoint.Snapshot, states ma
 	if out.err = work.Wait(); out.err != nil || me != 0 {
 		return out
 	}
-	out.disk, out.sha256 = disk, m.Checksum
+	out.disk, out.manifest = disk, m
 	nodes := r.team.Plan().Nodes
 	if disk == nil {
 		out.nodes = append(out.nodes, nodes[0])

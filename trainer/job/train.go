@@ -309,7 +309,7 @@ func (r *run) betweenSteps(ctx context.Context) (stop bool, err error) {
 		if err := r.checkpoint(ctx, s, metrics, len(metrics) > 0); err != nil {
 			return false, err
 		}
-	} else if err := r.pollSave(); err != nil {
+	} else if err := r.pollSave(ctx); err != nil {
 		return false, err
 	}
 	r.after = r.here(true)
@@ -409,10 +409,26 @@ func (r *run) keepLast(ctx context.Context) error {
 	return r.checkpoint(ctx, r.state.Step, metrics, true)
 }
 
-// restore goes back to the newest state that there is, in the workers' memories or
-// on the chief's disk, and returns how many steps it holds.
+// restore goes back to the newest state that there is, in the workers' memories, on
+// their disks or in the job's store, and returns how many steps it holds.
 func (r *run) restore(ctx context.Context) (first int, err error) {
 	c, stored, unusable := r.newestCheckpoint(ctx)
+	if r.outside() {
+		disk := 0
+		if c != nil {
+			disk = c.Manifest.Step
+		}
+		brought, err := r.fromStore(ctx, disk, stored)
+		if c != nil && (brought || err != nil) {
+			err = errors.Join(err, c.Close())
+		}
+		if err != nil {
+			return 0, err
+		}
+		if brought {
+			c, stored, unusable = r.newestCheckpoint(ctx)
+		}
+	}
 	if unusable != nil {
 		if r.Team == nil {
 			return 0, unusable
