@@ -37,21 +37,22 @@ var (
 type Cluster struct {
 	*leader.Loop // what it does while it leads
 
-	config  Config
-	addr    string
-	lock    *os.File
-	mux     *mux
-	hub     *hub
-	log     *wal.WAL
-	meta    *metadb.BoltMetaDB // of the log, which does not close it
-	raft    *raft.Raft
-	wire    *raft.NetworkTransport
-	fsm     *state.FSM
-	life    context.Context
-	stop    context.CancelFunc
-	tasks   sync.WaitGroup
-	fresh   bool          // the folder was empty
-	removed chan struct{} // closed when the member is not one any more
+	config   Config
+	addr     string
+	lock     *os.File
+	mux      *mux
+	hub      *hub
+	log      *wal.WAL
+	meta     *metadb.BoltMetaDB // of the log, which does not close it
+	raft     *raft.Raft
+	wire     *raft.NetworkTransport
+	fsm      *state.FSM
+	life     context.Context
+	stop     context.CancelFunc
+	tasks    sync.WaitGroup
+	fresh    bool            // the folder was empty
+	confirms chan chan error // calls of Confirm that wait
+	removed  chan struct{}   // closed when the member is not one any more
 
 	snapshots raft.SnapshotStore
 	voting    atomic.Bool // it was taken up, or need not be
@@ -67,7 +68,7 @@ func Open(ctx context.Context, c Config) (*Cluster, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	m := &Cluster{config: c, fsm: state.NewFSM(), removed: make(chan struct{}), silent: map[string]bool{}}
+	m := &Cluster{config: c, fsm: state.NewFSM(), removed: make(chan struct{}), confirms: make(chan chan error), silent: map[string]bool{}}
 	m.life, m.stop = context.WithCancel(context.Background())
 	if err := m.open(ctx); err != nil {
 		return nil, errors.Join(err, m.Close())
@@ -97,6 +98,7 @@ func (m *Cluster) open(ctx context.Context) error {
 	m.tasks.Go(func() { m.Run(m.life, m.raft.LeaderCh()) })
 	m.tasks.Go(m.watchPeers)
 	m.tasks.Go(m.watchMembers)
+	m.tasks.Go(m.confirm)
 	if len(m.config.Join) > 0 && m.fresh {
 		if err := m.join(ctx); err != nil {
 			return err
