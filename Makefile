@@ -24,7 +24,7 @@ lint: ## gofmt, go vet, staticcheck
 	$(GO) tool staticcheck $(PACKAGES)
 
 unit: # all tests, fuzz seeds included
-	$(GO) test $(PACKAGES)
+	$(GO) test -timeout 30m $(PACKAGES)
 
 race: # concurrent packages under the race detector, long tests left out
 	$(GO) test -race -short $(RACE)

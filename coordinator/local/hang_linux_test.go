@@ -1,7 +1,6 @@
 package local_test
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -9,10 +8,10 @@ import (
 	"image/color"
 	"image/png"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -67,70 +66,74 @@ func TestANodeHangs(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a cluster of processes")
 	}
-	bin, dir := program(t), t.TempDir()
+	h := &hand{t: t, bin: program(t), dir: t.TempDir()}
 	const steps = 24
-	images := photographs(t, dir, 300, steps)
-	want := repair(t, bin, dir)
+	images := photographs(t, h.dir, 300, steps)
+	want := repair(t, h.bin, h.dir)
 	// Who inspects the job looks at every fourth or fifth example and not at this one.
 	victim, aside, pipe := filepath.Join(images, "33.png"), filepath.Join(images, "aside"), filepath.Join(images, "pipe")
-	for _, err := range []error{os.Rename(victim, aside), unix.Mkfifo(victim, 0o644)} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	cmd := exec.Command(bin, "repair", filepath.Join(dir, "job.yaml"), "-o", "json", "--output", filepath.Join(dir, "hung"),
-		"--local", "2", "--vision-replicas", "1", "--language-replicas", "1")
-	cmd.Env = append(os.Environ(), "RESSA_CONFIG="+os.DevNull, "RESSA_STALL_LIMIT=6s")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	var notes []string
-	var got api.Result
-	swapped, released := false, false
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		var e api.Event
-		if json.Unmarshal(lines.Bytes(), &e) != nil {
-			continue
-		}
-		switch {
-		case e.Event == "note":
-			notes = append(notes, e.Message)
-			if strings.Contains(e.Message, "nothing has moved") && !swapped {
-				swapped = true // the others find the file
-				if err := os.Rename(victim, pipe); err != nil {
-					t.Error(err)
-				}
-				if err := os.Rename(aside, victim); err != nil {
-					t.Error(err)
-				}
-			}
-		case e.Event == "step" && e.Step.Step == steps && swapped: // let it go, so that it ends with its cluster
-			released = true
-			if f, err := os.OpenFile(pipe, os.O_WRONLY|unix.O_NONBLOCK, 0); err != nil {
-				t.Errorf("nobody hangs on the pipe: %v", err)
-			} else {
-				_ = f.Close()
-			}
-		case e.Event == "result":
-			if err := json.Unmarshal(lines.Bytes(), &got); err != nil {
+	swap := func(moves ...string) {
+		for i := 0; i < len(moves); i += 2 {
+			if err := os.Rename(moves[i], moves[i+1]); err != nil {
 				t.Error(err)
 			}
 		}
 	}
-	if err := cmd.Wait(); err != nil {
-		t.Fatalf("%v: %s\n%s", err, stderr.Bytes(), strings.Join(notes, "\n"))
+	swap(victim, aside)
+	if err := unix.Mkfifo(victim, 0o644); err != nil {
+		t.Fatal(err)
 	}
-	text := strings.Join(notes, "\n")
-	if !swapped || !released || !strings.Contains(text, `is at "waiting for data", the others wait`) || !strings.Contains(text, "the job has stalled") {
-		t.Errorf("the notes do not tell who hangs:\n%s", text)
+	h.coordinator("c1", "--stall-limit", "6s")
+	h.trainer("t1")
+	h.trainer("t2")
+	h.ready(2)
+	var shown string
+	ended := make(chan struct{})
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		for {
+			var list struct {
+				Jobs []api.Status `json:"jobs"`
+			}
+			raw, err := h.ask("status", "-o", "json")
+			if err == nil && json.Unmarshal(raw, &list) == nil && len(list.Jobs) > 0 && list.Jobs[0].Stalled != "" {
+				shown = list.Jobs[0].Stalled
+				swap(victim, pipe, aside, victim) // the others find the file
+				return
+			}
+			select {
+			case <-ended:
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}()
+	got, _ := h.repair(0, nil, "--output", "hung", "--nodes", "2", "--vision-replicas", "1", "--language-replicas", "1")
+	close(ended)
+	<-looked
+	if !strings.Contains(shown, `is at "waiting for data", the others wait`) {
+		t.Errorf("status showed %q", shown)
+	}
+	if f, err := os.OpenFile(pipe, os.O_WRONLY|unix.O_NONBLOCK, 0); err != nil {
+		t.Errorf("nobody hangs on the pipe: %v", err)
+	} else {
+		_ = f.Close() // lets it go
 	}
 	if got.AdapterSHA256 != want.AdapterSHA256 || got.AdapterSHA256 == "" || got.Generations != 2 || got.StepsLost > 1 {
 		t.Errorf("adapter %s in %d generations, %d steps lost; undisturbed %s", got.AdapterSHA256, got.Generations, got.StepsLost, want.AdapterSHA256)
+	}
+	var all struct {
+		Jobs []api.Status `json:"jobs"`
+	}
+	raw, err := h.ask("status", "-o", "json")
+	if err == nil {
+		err = json.Unmarshal(raw, &all)
+	}
+	if err != nil || len(all.Jobs) != 1 {
+		t.Fatalf("status: %v: %s", err, raw)
+	}
+	if raw, err := h.ask("explain", all.Jobs[0].Job); err != nil || !bytes.Contains(raw, []byte("the job has stalled")) {
+		t.Errorf("explain: %v: %s", err, raw)
 	}
 }
