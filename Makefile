@@ -42,8 +42,8 @@ bench: build ## time the kernels against OpenBLAS
 study: ## measure patterns, methods and seeds on the demo; writes docs/results.md
 	$(GO) run ./trainer/demo/study $(ARGS)
 
-verify: ## check a job's result against its fault-free run (not built yet)
-	$(call missing,needs the cluster)
+verify: ## kill a trainer in the middle of a job and compare its result with the fault-free run's (root)
+	$(GO) test ./coordinator/local -run TestATrainerIsKilled -v -count=1
 
 SEEDS    ?= 20
 SEED     ?= 1
