@@ -30,6 +30,7 @@ type JobRecord struct {
 	Status     Status     `json:"status"`
 	Reason     string     `json:"reason"` // why the job is in its state, in words
 	Plan       shard.Plan `json:"plan,omitzero"`
+	Planned    string     `json:"planned,omitempty"` // why the plan was made
 	Submitted  time.Time  `json:"submitted"`
 	Started    time.Time  `json:"started,omitzero"`
 	Ended      time.Time  `json:"ended,omitzero"`

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -176,7 +177,7 @@ func (h *health) changes(j api.JobRecord, nodes []api.NodeRecord) []string {
 	case s.State == api.Pending && j.Reason != h.reason && j.Reason != "":
 		out = append(out, fmt.Sprintf("job %s waits: %s", j.ID, j.Reason))
 	case s.Generation > h.generation && len(j.Plan.Nodes) > 0:
-		out = append(out, fmt.Sprintf("job %s, generation %d on %s: %s", j.ID, s.Generation, strings.Join(j.Plan.Nodes, ", "), j.Reason))
+		out = append(out, fmt.Sprintf("job %s, generation %d on %s: %s", j.ID, s.Generation, strings.Join(j.Plan.Nodes, ", "), cmp.Or(j.Planned, j.Reason)))
 	case s.State == api.Cancelling && h.state != s.State:
 		out = append(out, fmt.Sprintf("job %s is being cancelled", j.ID))
 	case s.Stalled != "" && !h.stalled:

@@ -129,7 +129,7 @@ func (c *Plan) apply(d *draft) (Reply, error) {
 	j.Kind, j.Devices, j.Sessions, j.Explanation, j.StepSeconds = c.Kind, c.Devices, c.Sessions, c.Explanation, c.StepSeconds
 	j.Chief, j.Widest = c.Plan.Nodes[0], max(j.Widest, len(c.Plan.Nodes))
 	j.Wait, j.Passed, j.Placeable, j.Reason = "", 0, true, c.Reason
-	d.decide(j, "", "planned", fmt.Sprintf("generation %d: %s", j.Generation, c.Reason))
+	d.decide(j, "", actionPlanned, planPrefix(j.Generation)+c.Reason)
 	return d.put(j), nil
 }
 

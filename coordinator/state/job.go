@@ -1,6 +1,9 @@
 package state
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"ressa/coordinator/api"
@@ -109,6 +112,11 @@ func (j *Job) Steps() int {
 	return j.Inspection.Steps
 }
 
+func planPrefix(generation int) string { return fmt.Sprintf("generation %d: ", generation) }
+
+// actionPlanned is the decision that gives a job a plan.
+const actionPlanned = "planned"
+
 // Record returns the job as the API shows it, as far as the state knows it: the
 // phase, the step and the ranks' processes come from beats.
 func (j *Job) Record() api.JobRecord {
@@ -119,6 +127,12 @@ func (j *Job) Record() api.JobRecord {
 	}
 	if j.State == api.Failed {
 		r.Status.Error = j.Reason
+	}
+	for _, d := range slices.Backward(j.History) {
+		if d.Action == actionPlanned && len(j.Plan.Nodes) > 0 {
+			r.Planned = strings.TrimPrefix(d.Reason, planPrefix(j.Generation))
+			break
+		}
 	}
 	for w, node := range j.Plan.Nodes {
 		for _, role := range j.Plan.Roles(w) {

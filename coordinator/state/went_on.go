@@ -74,14 +74,14 @@ func (c *WentOn) apply(d *draft) (Reply, error) {
 // because says why the job is in its generation, as its decisions tell.
 func because(j *Job) api.Change {
 	end := len(j.History) - 1
-	for end >= 0 && j.History[end].Action != "planned" {
+	for end >= 0 && j.History[end].Action != actionPlanned {
 		end--
 	}
 	if end < 0 { // a history that has been cut
 		return api.Change{Generation: j.Generation, Cause: j.Reason, CausedAt: j.PlannedAt, Planned: j.PlannedAt}
 	}
 	begin := end
-	for begin > 0 && j.History[begin-1].Action != "planned" {
+	for begin > 0 && j.History[begin-1].Action != actionPlanned {
 		begin--
 	}
 	return changed(j.Generation, j.History[begin:end+1])
@@ -94,7 +94,7 @@ func Changes(j *Job) []api.Change {
 	var out []api.Change
 	begin, plans := 0, 0
 	for i, e := range j.History {
-		if e.Action != "planned" {
+		if e.Action != actionPlanned {
 			continue
 		}
 		var g int
