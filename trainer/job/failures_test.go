@@ -27,6 +27,7 @@ type bench struct {
 	dir, model string
 	device     kernels.Device
 	job        api.Job
+	errs       []error // of the last team, by worker
 }
 
 func newBench(t *testing.T) *bench {

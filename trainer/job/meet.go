@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"ressa/coordinator/api"
 	"ressa/shard"
 	"ressa/trainer/team"
@@ -20,10 +22,15 @@ type hello struct {
 }
 
 // agree lets the team begin where every worker can. Otherwise all end with the
-// first worker's error, as one of the user's to mend.
+// first worker's error, as one of the user's to mend. What this worker could not open
+// because it was stopped, or for want of room on its disk, says nothing about the job:
+// then it leaves the others without an answer.
 func (r *run) agree(ctx context.Context, own error) error {
 	if err := ctx.Err(); err != nil {
-		return err // what this worker could not open says nothing about the job
+		return err
+	}
+	if errors.Is(own, unix.ENOSPC) {
+		return own
 	}
 	mine := hello{Kind: r.Device.Kind(), Config: r.identity.Config}
 	if own != nil {

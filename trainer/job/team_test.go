@@ -43,6 +43,7 @@ func hub(t *testing.T) string {
 func (b *bench) work(url string, p shard.Plan, generation int, change func(worker int, o *job.Options, stop func())) ([]api.Result, error) {
 	b.Helper()
 	results := make([]api.Result, len(p.Nodes))
+	b.errs = make([]error, len(p.Nodes))
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	all, ctx := errgroup.WithContext(ctx)
@@ -72,6 +73,7 @@ func (b *bench) work(url string, p shard.Plan, generation int, change func(worke
 				change(w, &o, stop)
 			}
 			if results[w], err = job.Work(ctx, b.job, o); err != nil {
+				b.errs[w] = err
 				g.Abort(err)
 				return fmt.Errorf("worker %d: %w", w, err)
 			}
