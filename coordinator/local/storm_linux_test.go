@@ -180,8 +180,18 @@ func (s *storm) close() {
 			}
 		case <-late:
 			s.t.Errorf("%s does not end on SIGTERM", p.name)
-			_ = p.cmd.Process.Kill()
-			<-p.ended
+			_ = p.cmd.Process.Signal(unix.SIGQUIT) // it says where it hangs
+			select {
+			case <-p.ended:
+			case <-time.After(5 * time.Second):
+				_ = p.cmd.Process.Kill()
+				<-p.ended
+			}
+			if raw, err := os.ReadFile(s.log(p)); err == nil {
+				if at := bytes.Index(raw, []byte("SIGQUIT")); at >= 0 {
+					s.t.Logf("%s:\n%s", p.name, raw[at:])
+				}
+			}
 		}
 	}
 	s.noProcesses()
