@@ -3,6 +3,7 @@ package joblog
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,8 +12,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -20,12 +22,12 @@ import (
 )
 
 // Kind says which of a job's files is meant.
-type Kind string
+type Kind = api.LineKind
 
 // The files of a job.
 const (
-	Events Kind = "events"
-	Log    Kind = "log"
+	Events = api.EventLines
+	Log    = api.LogLines
 )
 
 // MaxBytes bounds a job's file of one kind.
@@ -34,14 +36,27 @@ const MaxBytes = 64 << 20
 // maxLine bounds one line.
 const maxLine = api.MaxHubPayload
 
+// Bounds of what marks and lines can make a store remember.
+const (
+	maxFiles   = 1 << 16
+	maxSources = 1 << 16  // of a file
+	maxHeld    = 64 << 20 // bytes of lines that wait for others, of all sources
+)
+
 // Store keeps the lines. It is safe for concurrent use.
 type Store struct {
 	dir    string
 	logger *slog.Logger
 	subs   []*nats.Subscription
+	stop   context.CancelFunc // of what asks; nil before Listen
+	tasks  sync.WaitGroup
+	wake   chan struct{} // tells what asks of a new gap
 
-	mu    sync.Mutex
-	files map[key]*file
+	mu     sync.Mutex
+	closed bool
+	files  map[key]*file
+	gaps   map[*source]bool // that may have to be asked
+	held   int
 }
 
 type key struct {
@@ -55,44 +70,19 @@ type file struct {
 	bytes   int64
 	lines   int
 	dropped int // lines that came after the bound
-	seen    map[source]uint64
+	sources map[worker]*source
 	changed chan struct{} // closed at the next line
 	f       *os.File
 }
 
-type source struct{ generation, worker int }
+type worker struct{ generation, worker int }
 
 // Open returns the store of a folder.
 func Open(dir string, l *slog.Logger) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("job logs: %w", err)
 	}
-	return &Store{dir: dir, logger: l, files: map[key]*file{}}, nil
-}
-
-// Listen keeps what arrives over the hub until Close.
-func (s *Store) Listen(hub *nats.Conn) error {
-	for subject, kind := range map[string]Kind{api.LogSubject("*"): Log, api.EventSubject("*"): Events} {
-		sub, err := hub.Subscribe(subject, func(m *nats.Msg) {
-			var line api.LogLine
-			if err := json.Unmarshal(m.Data, &line); err != nil {
-				s.logger.Warn("line of a job not kept", "subject", m.Subject, "error", err)
-				return
-			}
-			if strings.Split(m.Subject, ".")[2] != line.Job {
-				s.logger.Warn("line of a job not kept: it names another", "subject", m.Subject)
-				return
-			}
-			if err := s.Add(kind, line); err != nil {
-				s.logger.Warn("line of a job not kept", "job", line.Job, "error", err)
-			}
-		})
-		if err != nil {
-			return fmt.Errorf("job logs: %w", err)
-		}
-		s.subs = append(s.subs, sub)
-	}
-	return nil
+	return &Store{dir: dir, logger: l, wake: make(chan struct{}, 1), files: map[key]*file{}, gaps: map[*source]bool{}}, nil
 }
 
 // Close ends Listen and closes the files.
@@ -103,8 +93,13 @@ func (s *Store) Close() error {
 			errs = append(errs, err)
 		}
 	}
+	if s.stop != nil {
+		s.stop()
+	}
+	s.tasks.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closed = true
 	for _, f := range s.files {
 		if f.f != nil {
 			errs = append(errs, f.f.Close())
@@ -125,7 +120,10 @@ func (s *Store) file(k key) (*file, error) {
 	if !jobForm.MatchString(k.job) {
 		return nil, fmt.Errorf("job %q is no ID", k.job)
 	}
-	f := &file{path: filepath.Join(s.dir, k.job, string(k.kind)+".jsonl"), seen: map[source]uint64{}, changed: make(chan struct{})}
+	if len(s.files) >= maxFiles {
+		return nil, fmt.Errorf("job %s: there are lines of too many jobs", k.job)
+	}
+	f := &file{path: filepath.Join(s.dir, k.job, string(k.kind)+".jsonl"), sources: map[worker]*source{}, changed: make(chan struct{})}
 	raw, err := os.ReadFile(f.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -142,15 +140,44 @@ func (s *Store) file(k key) (*file, error) {
 		f.lines++
 		var l api.LogLine
 		if json.Unmarshal(line, &l) == nil {
-			at := source{l.Generation, l.Worker}
-			f.seen[at] = max(f.seen[at], l.Seq)
+			at := worker{l.Generation, l.Worker}
+			if f.sources[at] == nil {
+				f.sources[at] = &source{file: f, LineSource: api.LineSource{Job: k.job, Generation: l.Generation, Node: l.Node, Worker: l.Worker, Kind: k.kind}}
+			}
+			src := f.sources[at]
+			src.have = max(src.have, l.Seq)
+			src.want = src.have
 		}
 	}
 	s.files[k] = f
 	return f, nil
 }
 
-// Add keeps a line, unless it is here already.
+// source returns a source. The lock is held.
+func (s *Store) source(x api.LineSource) (*source, error) {
+	if err := x.Check(); err != nil {
+		return nil, err
+	}
+	f, err := s.file(key{x.Job, x.Kind})
+	if err != nil {
+		return nil, err
+	}
+	at := worker{x.Generation, x.Worker}
+	src := f.sources[at]
+	switch {
+	case src == nil && len(f.sources) >= maxSources:
+		return nil, fmt.Errorf("job %s: there are lines of too many workers", x.Job)
+	case src == nil:
+		src = &source{LineSource: x, file: f}
+		f.sources[at] = src
+	case src.Node != x.Node:
+		return nil, fmt.Errorf("job %s: node %s speaks for worker %d of generation %d, which is on %s", x.Job, x.Node, x.Worker, x.Generation, src.Node)
+	}
+	return src, nil
+}
+
+// Add takes a line that was heard: it is kept when its turn has come, unless it is here
+// already.
 func (s *Store) Add(kind Kind, line api.LogLine) error {
 	raw, err := json.Marshal(line)
 	if err != nil {
@@ -158,16 +185,82 @@ func (s *Store) Add(kind Kind, line api.LogLine) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f, err := s.file(key{line.Job, kind})
-	if err != nil {
+	src, err := s.source(api.LineSource{Job: line.Job, Generation: line.Generation, Node: line.Node, Worker: line.Worker, Kind: kind})
+	if err != nil || s.closed {
 		return err
 	}
-	at := source{line.Generation, line.Worker}
-	if line.Seq <= f.seen[at] {
+	before := src.size
+	if s.held+len(raw) > maxHeld && line.Seq > src.have+1 {
+		src.announce(line.Seq, time.Now()) // it will be asked for
+		s.gap(src)
 		return nil
 	}
-	f.seen[at] = line.Seq
-	if f.bytes+int64(len(raw)) > MaxBytes {
+	out := src.line(numbered{line.Seq, raw}, time.Now())
+	s.held += src.size - before
+	return s.keep(src, out, nil)
+}
+
+// Mark takes in which lines there are.
+func (s *Store) Mark(m api.LineMark) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	src, err := s.source(m.LineSource)
+	if err != nil || s.closed {
+		return err
+	}
+	src.announce(m.Last, time.Now())
+	if m.Ended && !src.ended {
+		src.ended = true
+		src.file.tell()
+	}
+	if src.missing() {
+		s.gap(src)
+	}
+	return nil
+}
+
+// gap has a source asked. The lock is held.
+func (s *Store) gap(src *source) {
+	s.gaps[src] = true
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// keep writes the lines of a source whose turn has come and says which are lost. What
+// cannot be written will be asked for again. The lock is held.
+func (s *Store) keep(src *source, out []numbered, lost []span) error {
+	for _, l := range lost {
+		s.logger.Warn("lines of a job are gone: its node does not have them any more", "job", src.Job, "kind", src.Kind,
+			"generation", src.Generation, "worker", src.Worker, "node", src.Node, "from", l.from, "to", l.to)
+	}
+	var err error
+	for _, l := range out {
+		if err = src.file.write(l.raw); err != nil {
+			src.have, src.want = l.seq-1, max(src.want, l.seq)
+			src.next = time.Now().Add(maxPause)
+			break
+		}
+	}
+	if len(out) > 0 {
+		src.file.tell()
+	}
+	if src.missing() {
+		s.gap(src)
+	}
+	return err
+}
+
+// tell wakes readers.
+func (f *file) tell() {
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// write appends a line, or counts it where the file is full.
+func (f *file) write(raw []byte) error {
+	if f.dropped > 0 || f.bytes+int64(len(raw)) > MaxBytes {
 		f.dropped++
 		return nil
 	}
@@ -175,17 +268,16 @@ func (s *Store) Add(kind Kind, line api.LogLine) error {
 		if err := os.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {
 			return err
 		}
+		var err error
 		if f.f, err = os.OpenFile(f.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
 			return err
 		}
 	}
-	if _, err := f.f.Write(append(raw, '\n')); err != nil {
-		return err
+	if _, err := f.f.Write(append(slices.Clip(raw), '\n')); err != nil {
+		return errors.Join(err, f.f.Truncate(f.bytes)) // a part of it may be there
 	}
 	f.bytes += int64(len(raw)) + 1
 	f.lines++
-	close(f.changed)
-	f.changed = make(chan struct{})
 	return nil
 }
 
@@ -225,20 +317,42 @@ func (s *Store) Keep(keep func(job string) bool) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
+	jobs := map[string]bool{}
 	for _, e := range entries {
-		if keep(e.Name()) {
+		jobs[e.Name()] = true
+	}
+	s.mu.Lock()
+	for k := range s.files {
+		jobs[k.job] = true
+	}
+	s.mu.Unlock()
+	var errs []error
+	for job := range jobs {
+		if keep(job) {
 			continue
 		}
 		s.mu.Lock()
 		for _, kind := range []Kind{Events, Log} {
-			if f := s.files[key{e.Name(), kind}]; f != nil && f.f != nil {
-				errs = append(errs, f.f.Close())
+			if f := s.files[key{job, kind}]; f != nil {
+				errs = append(errs, s.forget(f))
 			}
-			delete(s.files, key{e.Name(), kind})
+			delete(s.files, key{job, kind})
 		}
 		s.mu.Unlock()
-		errs = append(errs, os.RemoveAll(filepath.Join(s.dir, e.Name())))
+		errs = append(errs, os.RemoveAll(filepath.Join(s.dir, job)))
 	}
 	return errors.Join(errs...)
+}
+
+// forget closes a file and asks for nothing of it any more. The lock is held.
+func (s *Store) forget(f *file) error {
+	for _, src := range f.sources {
+		delete(s.gaps, src)
+		s.held -= src.size
+	}
+	f.tell()
+	if f.f == nil {
+		return nil
+	}
+	return f.f.Close()
 }

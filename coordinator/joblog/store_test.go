@@ -18,7 +18,7 @@ func TestLinesAreKeptOnceAndInOrder(t *testing.T) {
 	}
 	add := func(seq uint64, worker int, text string) {
 		t.Helper()
-		if err := s.Add(Log, api.LogLine{Job: "abc", Generation: 1, Worker: worker, Seq: seq, Text: text}); err != nil {
+		if err := s.Add(Log, api.LogLine{Job: "abc", Generation: 1, Node: "n1", Worker: worker, Seq: seq, Text: text}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -76,7 +76,7 @@ func TestLinesAreKeptOnceAndInOrder(t *testing.T) {
 	if got := read(); got != "abcd" {
 		t.Errorf("lines after a crash %q", got)
 	}
-	if err := s.Add(Log, api.LogLine{Job: "../x", Seq: 1}); err == nil {
+	if err := s.Add(Log, api.LogLine{Job: "../x", Node: "n1", Seq: 1}); err == nil {
 		t.Error("a job that is a path was kept")
 	}
 	if err := s.Keep(func(string) bool { return false }); err != nil {

@@ -178,6 +178,9 @@ func TestJobThroughTheAPI(t *testing.T) {
 	}
 	eventually(t, "the job is planned", func() bool { return c.State().Job(first.ID).Active() })
 	// Lines that the worker sends reach a stream, which ends with the job.
+	if _, err := c.Hub().Subscribe(api.LinesSubject("n1"), func(m *nats.Msg) { _ = m.Respond([]byte(`{"unknown":true}`)) }); err != nil {
+		t.Fatal(err)
+	}
 	say := func(subject string, line api.LogLine) {
 		t.Helper()
 		raw, err := json.Marshal(line)

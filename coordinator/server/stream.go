@@ -10,20 +10,26 @@ import (
 
 	"ressa/coordinator/api"
 	"ressa/coordinator/joblog"
+	"ressa/coordinator/state"
 )
 
 const (
 	// breath is how long a stream is silent at most.
 	breath = 10 * time.Second
-	// lateLines is how long a stream waits for lines that come after a job's end.
+	// lateLines is how long a stream waits for lines that come after a job's end, and
+	// lastLines how long where the job has ended within freshEnd: its nodes may be
+	// about to come back to the hub.
 	lateLines = 500 * time.Millisecond
+	lastLines = 5 * time.Second
+	freshEnd  = time.Minute
 	// portion is how many lines are read at a time.
 	portion = 256
 )
 
 // stream serves a job's lines as server-sent events: first those that there are,
-// then new ones until the job is over, and last the job as it ended. Identifiers
-// are numbers of lines of this coordinator. Without ?follow=1 the lines of a log
+// then new ones until the job is over and its workers' last lines are here or do not
+// come, and last the job as it ended. Identifiers are numbers of lines of this
+// coordinator. Without ?follow=1 the lines of a log
 // end with those that there are.
 func (s *Server) stream(kind joblog.Kind) func(http.ResponseWriter, *http.Request) (any, error) {
 	return func(w http.ResponseWriter, r *http.Request) (any, error) {
@@ -62,9 +68,11 @@ type streaming struct {
 
 // run sends lines until the job is over, the client is gone or the server stops.
 func (st *streaming) run(r *http.Request, follow bool) {
-	var over <-chan time.Time // lines that come now are late
+	var since time.Time       // the job is over
+	var over <-chan time.Time // lines that come then are too late
 	for {
 		now, changed := st.server.Cluster.Watch()
+		complete := !since.IsZero() && st.complete(now.Job(st.job), since) // before lines are read
 		lines, more, err := st.server.Lines.Read(st.job, st.kind, st.next, portion)
 		if err != nil || st.send(lines) != nil {
 			return
@@ -80,8 +88,16 @@ func (st *streaming) run(r *http.Request, follow bool) {
 			st.end()
 			return
 		}
-		if j.Over() && over == nil {
-			over = time.After(lateLines)
+		switch {
+		case complete:
+			st.end()
+			return
+		case j.Over() && since.IsZero():
+			since, over = time.Now(), time.After(lateLines)
+			if since.Sub(j.Ended).Abs() < freshEnd {
+				over = time.After(lastLines)
+			}
+			continue
 		}
 		select {
 		case <-more:
@@ -99,6 +115,19 @@ func (st *streaming) run(r *http.Request, follow bool) {
 			return
 		}
 	}
+}
+
+// complete reports whether the lines are here that the workers of a job that is over
+// have said.
+func (st *streaming) complete(j *state.Job, since time.Time) bool {
+	if j == nil {
+		return true
+	}
+	last := make([]api.LineSource, len(j.Plan.Nodes))
+	for w, node := range j.Plan.Nodes {
+		last[w] = api.LineSource{Job: j.ID, Generation: j.Generation, Node: node, Worker: w, Kind: st.kind}
+	}
+	return st.server.Lines.Complete(j.ID, st.kind, last, since)
 }
 
 func (st *streaming) send(lines []json.RawMessage) error {

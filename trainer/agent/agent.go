@@ -29,6 +29,7 @@ type agent struct {
 	nudge  chan struct{}
 	tasks  sync.WaitGroup
 	health *health
+	said   *said
 
 	mu      sync.Mutex
 	hub     *nats.Conn // nil before the first reply of a coordinator
@@ -50,7 +51,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err := sweep(c.Dir); err != nil {
 		c.Logger.Warn("half-written files of an earlier process are left", "error", err)
 	}
-	a := &agent{Config: c, nudge: make(chan struct{}, 1), health: newHealth()}
+	a := &agent{Config: c, nudge: make(chan struct{}, 1), health: newHealth(), said: newSaid()}
 	config := client.DefaultConfig(c.Coordinators...)
 	config.Logger, config.Timeout, config.Patience = c.Logger, tryWait, 0
 	if a.client, err = client.New(config); err != nil {
@@ -64,7 +65,11 @@ func Run(ctx context.Context, c Config) (err error) {
 	a.info = api.NodeInfo{Name: c.Name, Session: rand.Text(), PID: os.Getpid(), Version: c.Version, Devices: c.Devices,
 		Tensors: a.node.URLs(), Threads: c.Threads}
 	defer a.closeHub()
-	return errors.Join(a.watching(ctx, a.run), a.finish())
+	marking, stop := context.WithCancel(ctx)
+	a.tasks.Go(func() { a.said.marking(marking, a.Now) })
+	err = a.watching(ctx, a.run)
+	stop()
+	return errors.Join(err, a.finish())
 }
 
 // finish waits for what still goes on, but not for ever.

@@ -30,6 +30,11 @@ func (a *agent) connect(ctx context.Context, urls []string) error {
 		api.NudgeSubject(a.Name):   func(*nats.Msg) { a.hurry() },
 		api.InspectSubject(a.Name): func(m *nats.Msg) { a.tasks.Go(func() { a.inspect(ctx, m) }) },
 		api.FilesSubject(a.Name):   func(m *nats.Msg) { a.tasks.Go(func() { a.files(ctx, m) }) },
+		api.LinesSubject(a.Name): func(m *nats.Msg) {
+			if err := a.said.asked(m, a.Now()); err != nil {
+				a.Logger.Debug("lines not sent", "error", err)
+			}
+		},
 	} {
 		if _, err := conn.Subscribe(subject, handle); err != nil {
 			conn.Close()

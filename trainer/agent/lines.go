@@ -7,25 +7,55 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ressa/coordinator/api"
 )
 
+// How often a kind of lines is marked: soon where anything is new or was asked for
+// within askedLately, since a coordinator may lack the last ones; else now and then, for
+// one that has just come up.
+const (
+	markSoon    = time.Second
+	markRarely  = 5 * time.Second
+	askedLately = 10 * time.Second
+)
+
+// maxText bounds the text of a log line, so that the line stays below [api.MaxLine].
+const maxText = 256 << 10
+
 // lines sends what a worker says to the hub: log lines, and of worker 0 the job's
-// events. What cannot be sent while the hub is away is kept by the connection up to
-// its bound, and then lost: the run's folder has all events.
+// events. It keeps them for coordinators that did not hear them.
 type lines struct {
 	agent *agent
-	line  api.LogLine
+	line  api.LogLine // what all have in common
 
-	mu  sync.Mutex
-	seq uint64 // of log lines
-	evt uint64 // of events
+	mu          sync.Mutex
+	events, log voice
+
+	ended atomic.Pointer[time.Time] // nil while the worker may say more
+}
+
+// voice is one kind of lines.
+type voice struct {
+	subject string
+	source  api.LineSource
+	kept    buffer
+	fresh   bool // lines that no mark has told of
+	told    bool // that lines are gone
+	marked  time.Time
+	asked   time.Time
 }
 
 func newLines(a *agent, x api.Assignment) *lines {
-	return &lines{agent: a, line: api.LogLine{Job: x.Job, Generation: x.Generation, Node: a.Name, Worker: x.Worker}}
+	l := &lines{agent: a, line: api.LogLine{Job: x.Job, Generation: x.Generation, Node: a.Name, Worker: x.Worker}}
+	source := api.LineSource{Job: x.Job, Generation: x.Generation, Node: a.Name, Worker: x.Worker, Kind: api.EventLines}
+	l.events = voice{subject: api.EventSubject(x.Job), source: source, marked: a.Now()}
+	source.Kind = api.LogLines
+	l.log = voice{subject: api.LogSubject(x.Job), source: source, marked: a.Now()}
+	a.said.add(l)
+	return l
 }
 
 func (l *lines) event(e api.Event) {
@@ -33,39 +63,110 @@ func (l *lines) event(e api.Event) {
 	if err != nil {
 		return // an infinite number: it is in the run's own log
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.evt++
-	line := l.line
-	line.Seq, line.At, line.Event = l.evt, l.agent.Now(), raw
-	l.send(api.EventSubject(line.Job), line)
+	l.send(&l.events, api.LogLine{Event: raw})
 }
 
 func (l *lines) say(level, text string) {
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "") + " …"
+	}
+	l.send(&l.log, api.LogLine{Level: level, Text: text})
+}
+
+// send keeps a line and publishes it. One that could not be published will be asked for.
+func (l *lines) send(v *voice, said api.LogLine) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.seq++
 	line := l.line
-	line.Seq, line.At, line.Level, line.Text = l.seq, l.agent.Now(), level, text
-	l.send(api.LogSubject(line.Job), line)
-}
-
-// send publishes; failing to, it says so once a line in the node's own log.
-func (l *lines) send(subject string, line api.LogLine) {
-	conn := l.agent.conn()
+	line.Seq, line.At, line.Level, line.Text, line.Event = v.kept.last()+1, l.agent.Now(), said.Level, said.Text, said.Event
 	raw, err := json.Marshal(line)
-	if err == nil && conn != nil {
-		err = conn.Publish(subject, raw)
+	if err == nil && len(raw) > api.MaxLine {
+		err = fmt.Errorf("%d bytes, want at most %d", len(raw), api.MaxLine)
 	}
 	if err != nil {
-		l.agent.Logger.Debug("line not sent", "error", err)
+		l.agent.Logger.Warn("line not sent", "kind", v.source.Kind, "error", err)
+		return
+	}
+	v.kept.add(raw)
+	v.fresh = true
+	if v.kept.gone > 0 && !v.told {
+		v.told = true
+		l.agent.Logger.Warn("the oldest lines are not kept any more: a coordinator that did not hear them will not have them",
+			"job", line.Job, "generation", line.Generation, "kind", v.source.Kind, "bytes", maxKeptBytes, "lines", maxKeptLines)
+	}
+	l.publish(v.subject, raw)
+}
+
+// publish sends a message if the hub takes it. The lock is held.
+func (l *lines) publish(subject string, raw []byte) {
+	if conn := l.agent.conn(); conn != nil {
+		if err := conn.Publish(subject, raw); err != nil {
+			l.agent.Logger.Debug("line not sent", "error", err)
+		}
 	}
 }
 
-// flush waits until the hub has the last lines, for a moment.
-func (l *lines) flush() {
+// mark sends the marks that are due.
+func (l *lines) mark(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, v := range []*voice{&l.events, &l.log} {
+		every := markRarely
+		if v.fresh || now.Sub(v.asked) < askedLately {
+			every = markSoon
+		}
+		// A ticker is not exact: a little early is on time.
+		if now.Sub(v.marked) > every-markEvery/2 {
+			l.tell(v, now)
+		}
+	}
+}
+
+// tell sends a mark. The lock is held.
+func (l *lines) tell(v *voice, now time.Time) {
+	raw, err := json.Marshal(api.LineMark{LineSource: v.source, First: v.kept.first(), Last: v.kept.last(), Ended: l.ended.Load() != nil})
+	if err != nil {
+		l.agent.Logger.Warn("lines not marked", "error", err)
+		return
+	}
+	v.fresh, v.marked = false, now
+	l.publish(api.MarkSubject(v.source.Job), raw)
+}
+
+// voice returns the lines of a source; nil where that is another.
+func (l *lines) voice(s api.LineSource) *voice {
+	switch s {
+	case l.events.source:
+		return &l.events
+	case l.log.source:
+		return &l.log
+	}
+	return nil
+}
+
+// reply is the answer to a question for lines.
+func (l *lines) reply(v *voice, from uint64, now time.Time) api.LineReply {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v.asked = now
+	first, kept := v.kept.from(from)
+	r := api.LineReply{First: first, Last: v.kept.last(), Ended: l.ended.Load() != nil, Lines: make([]json.RawMessage, len(kept))}
+	for i, raw := range kept {
+		r.Lines[i] = raw
+	}
+	return r
+}
+
+// end says that there are no more lines, and waits for a moment until the hub has them.
+func (l *lines) end() {
+	now := l.agent.Now()
+	l.ended.Store(&now)
+	l.mu.Lock()
+	l.tell(&l.events, now)
+	l.tell(&l.log, now)
+	l.mu.Unlock()
 	if conn := l.agent.conn(); conn != nil {
-		_ = conn.FlushTimeout(time.Second)
+		_ = conn.FlushTimeout(time.Second) // who did not hear them asks
 	}
 }
 

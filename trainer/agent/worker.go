@@ -126,7 +126,7 @@ func (w *worker) run(ctx context.Context) {
 	w.mu.Lock()
 	w.now.State, w.now.Error = report.State, report.Error
 	w.mu.Unlock()
-	w.out.flush()
+	w.out.end()
 	if !errors.Is(err, errReplaced) && !errors.Is(err, errLeaving) && ctx.Err() == nil {
 		w.agent.report(ctx, w.part.Job, report)
 	}
