@@ -168,7 +168,7 @@ func (m *Cluster) startRaft() error {
 	if m.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, 2, logger); err != nil {
 		return fmt.Errorf("snapshots in %s: %w", dir, err)
 	}
-	m.wire = raft.NewNetworkTransportWithLogger(m.mux.raft, 3, 10*time.Second, logger)
+	m.wire = newWire(m.mux.raft, raftWait, logger)
 	c := raft.DefaultConfig()
 	c.LocalID, c.Logger = raft.ServerID(m.config.ID), logger
 	known, err := raft.HasExistingState(m.log, m.log, m.snapshots)
