@@ -209,7 +209,7 @@ func (m *Cluster) Close() error {
 	var errs []error
 	if m.raft != nil {
 		if m.raft.State() == raft.Leader && len(m.State().Members()) > 1 {
-			_ = m.raft.LeadershipTransfer().Error() // else they elect by themselves
+			m.handOn()
 		}
 		errs = append(errs, m.raft.Shutdown().Error())
 	}
@@ -236,6 +236,20 @@ func (m *Cluster) Close() error {
 		errs = append(errs, m.lock.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// handOn has another member lead, which otherwise they elect by themselves. Raft may
+// not answer where leadership is lost in the middle.
+func (m *Cluster) handOn() {
+	done := make(chan struct{})
+	go func() {
+		_ = m.raft.LeadershipTransfer().Error() // ends with the process at the latest
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(raftWait):
+	}
 }
 
 // ID returns the member's name.
