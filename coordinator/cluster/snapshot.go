@@ -23,7 +23,7 @@ func (m *Cluster) Snapshot(context.Context) (snapshot.Meta, []byte, error) {
 	if !m.Leads() {
 		return snapshot.Meta{}, nil, ErrNotLeader
 	}
-	if err := m.raft.Barrier(confirmWait).Error(); err != nil {
+	if err := m.commitNothing(); err != nil {
 		return fail(err)
 	}
 	open, err := m.newestSnapshot()
@@ -83,6 +83,9 @@ func (m *Cluster) Restore(ctx context.Context, meta snapshot.Meta, raw []byte) (
 	if err != nil {
 		return Restored{}, err
 	}
+	if old.Index() > meta.Index {
+		return Restored{}, fmt.Errorf("snapshot of index %d has a state of index %d: %w", meta.Index, old.Index(), state.ErrInvalid)
+	}
 	// No plan may be committed between the look at the present state and its end: its
 	// generation would be given out once more.
 	thaw := m.Freeze()
@@ -90,8 +93,8 @@ func (m *Cluster) Restore(ctx context.Context, meta snapshot.Meta, raw []byte) (
 	if err := ctx.Err(); err != nil {
 		return Restored{}, err
 	}
-	if err := m.raft.Barrier(confirmWait).Error(); err != nil {
-		return Restored{}, leadershipError(fmt.Errorf("restore: %w", err), err)
+	if err := m.commitNothing(); err != nil {
+		return Restored{}, fmt.Errorf("restore: %w", err)
 	}
 	s, again := state.Restored(old, m.State(), m.config.Now())
 	var b bytes.Buffer

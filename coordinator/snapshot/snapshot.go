@@ -21,6 +21,10 @@ const (
 	MaxFile  = MaxState
 )
 
+// MaxIndex is the largest index and term: Raft counts on from them, and no log comes
+// near it.
+const MaxIndex = 1 << 62
+
 // ErrDamaged is returned for a file that is no snapshot, or none any more.
 var ErrDamaged = errors.New("not a whole snapshot")
 
@@ -112,6 +116,9 @@ func read(r io.Reader) (m Meta, state []byte, err error) {
 	d.DisallowUnknownFields()
 	if err := d.Decode(&m); err != nil {
 		return m, nil, fmt.Errorf("%s: %w", metaName, err)
+	}
+	if m.Index > MaxIndex || m.Term > MaxIndex {
+		return m, nil, fmt.Errorf("%s: found index %d and term %d, want at most %d", metaName, m.Index, m.Term, uint64(MaxIndex))
 	}
 	if state, err = entry(t, stateName, MaxState); err != nil {
 		return m, nil, err

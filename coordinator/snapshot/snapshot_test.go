@@ -81,6 +81,7 @@ func TestReadRefuses(t *testing.T) {
 		"SHA256SUMS: EOF":                             pack(t, "meta.json", `{"format":1}`, "state.json", "{}"),
 		"checksums are of other contents":             pack(t, "meta.json", `{"format":1}`, "state.json", "{}", "SHA256SUMS", ""),
 		"more than meta.json, state.json":             pack(t, "meta.json", `{"format":1}`, "state.json", "{}", "SHA256SUMS", "", "x", ""),
+		"found index 18446744073709551615 and term":   pack(t, "meta.json", `{"format":1,"index":18446744073709551615}`),
 		"meta.json: invalid character":                pack(t, "meta.json", `x`),
 	} {
 		if _, _, err := Read(bytes.NewReader(raw)); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), want) {
