@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -170,19 +171,26 @@ func leadershipError(wrapped, err error) error {
 	return wrapped
 }
 
-// Leave takes a member out; it may be away, or the leader itself.
+// Leave takes a member out; it may be away, or the leader itself. A leader that was
+// lost in the middle has taken it out of the state alone: the same call does the rest.
 func (m *Cluster) Leave(ctx context.Context, id string) error {
 	if !m.Leads() {
 		return ErrNotLeader
 	}
-	if len(m.State().Members()) == 1 {
-		return fmt.Errorf("coordinator %s is the last one: %w", id, state.ErrConflict)
-	}
-	if _, err := m.Propose(ctx, &state.RemoveMember{ID: id, Reason: "asked for"}); err != nil {
+	f := m.raft.GetConfiguration()
+	if err := f.Error(); err != nil {
 		return err
 	}
-	err := m.raft.RemoveServer(raft.ServerID(id), 0, changeWait).Error()
-	if err != nil {
+	servers := f.Configuration().Servers
+	votes := slices.ContainsFunc(servers, func(s raft.Server) bool { return s.ID == raft.ServerID(id) })
+	if votes && len(servers) == 1 {
+		return fmt.Errorf("coordinator %s is the last one: %w", id, state.ErrConflict)
+	}
+	_, err := m.Propose(ctx, &state.RemoveMember{ID: id, Reason: "asked for"})
+	if err != nil && !(votes && errors.Is(err, state.ErrNotFound)) {
+		return err
+	}
+	if err := m.raft.RemoveServer(raft.ServerID(id), 0, changeWait).Error(); err != nil {
 		return leadershipError(fmt.Errorf("take out coordinator %s: %w", id, err), err)
 	}
 	return nil

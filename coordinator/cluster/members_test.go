@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"ressa/coordinator/api"
 	"ressa/coordinator/cluster"
+	"ressa/coordinator/state"
 	"ressa/shard"
 )
 
@@ -58,6 +60,27 @@ func TestMemberIsReplaced(t *testing.T) {
 	submit(t, leader, "dddddddd")
 	for _, m := range []*member{all[1], d} {
 		eventually(t, m.ID()+" has everything", func() bool { return len(m.State().Jobs()) == 4 })
+	}
+}
+
+// A leader that is lost between the two halves of taking a member out leaves one that
+// the state does not know and that counts in the majority: it can still be taken out.
+func TestMemberIsTakenOutByHalves(t *testing.T) {
+	all := threePatient(t)
+	ctx := context.Background()
+	all[2].stop()
+	if _, err := all[0].Propose(ctx, &state.RemoveMember{ID: "c", Reason: "asked for"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := all[0].Leave(ctx, "c"); err != nil {
+		t.Fatal(err)
+	}
+	d := patient(t, "d", t.TempDir(), all[0].url(), all[1].url())
+	all[1].stop() // of three, one may be away; of four with c, two may not
+	submit(t, all[0], "aaaaaaaa")
+	eventually(t, "d has the job", func() bool { return d.State().Job("aaaaaaaa") != nil })
+	if err := all[0].Leave(ctx, "c"); !errors.Is(err, state.ErrNotFound) {
+		t.Errorf("one that is nowhere: %v", err)
 	}
 }
 
