@@ -7,10 +7,27 @@ import (
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/metadb"
+	"github.com/hashicorp/raft-wal/segment"
+	"github.com/hashicorp/raft-wal/types"
 
 	"ressa/coordinator/api"
 )
+
+// segments opens the segments of a log.
+type segments struct{ *segment.Filer }
+
+// Open opens a segment that nothing is added to any more. One of which entries were
+// taken back, as those are that a leader wrote who was cut off, says so to the database
+// and has no index (hashicorp/raft-wal#31): where its entries are is found out as it is
+// for the last segment.
+func (s segments) Open(info types.SegmentInfo) (types.SegmentReader, error) {
+	if info.IndexStart == 0 {
+		return s.RecoverTail(info)
+	}
+	return s.Filer.Open(info)
+}
 
 // openLog opens the log in a folder once it was checked, with the database beside it
 // that knows its segments and Raft's term. What that says has to fit the entries.
@@ -29,7 +46,7 @@ func openLog(dir string, meta *metadb.BoltMetaDB) (l *wal.WAL, err error) {
 			l, err = nil, damaged(p)
 		}
 	}()
-	if l, err = wal.Open(dir, wal.WithMetaStore(meta)); err != nil {
+	if l, err = wal.Open(dir, wal.WithMetaStore(meta), wal.WithSegmentFiler(segments{segment.NewFiler(dir, fs.New())})); err != nil {
 		if written {
 			err = damaged(err)
 		}
