@@ -69,8 +69,8 @@ func (c Config) Check() error {
 			return fmt.Errorf("%s: found %v, want a time above 0", d.name, d.value)
 		}
 	}
-	if c.StallAfter <= 0 || c.StallLimit != 0 && c.StallLimit < c.StallAfter {
-		return fmt.Errorf("stall-limit: found %v, want 0 or a time above 0", c.StallLimit)
+	if c.StallAfter <= 0 || c.StallLimit != 0 && c.StallLimit < max(MinLease, c.StallAfter) {
+		return fmt.Errorf("stall-limit: found %v, want 0 or at least %v", c.StallLimit, max(MinLease, c.StallAfter))
 	}
 	if c.Lease < MinLease {
 		return fmt.Errorf("lease: found %v, want at least %v", c.Lease, MinLease)
