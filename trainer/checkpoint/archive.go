@@ -94,7 +94,11 @@ func (a *Archive) Check(ctx context.Context) error {
 		}
 		return nil
 	})
-	return errors.Join(err, a.try(ctx, 0, func(ctx context.Context) error { return a.Objects.Delete(ctx, name) }))
+	removed := a.try(ctx, 0, func(ctx context.Context) error { return a.Objects.Delete(ctx, name) })
+	if err != nil || removed == nil {
+		return err // the first error says more
+	}
+	return fmt.Errorf("remove: %w", removed)
 }
 
 // Save copies a checkpoint of a store and then removes what Retention does not
