@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -187,6 +188,10 @@ func (f *fake) snapshot(w http.ResponseWriter, r *http.Request) {
 // cluster knows c1, which leads, c2, and c3, which is away, until one is taken out.
 func (f *fake) cluster(w http.ResponseWriter, r *http.Request, part []string) {
 	c := api.Cluster{Leader: "c1"}
+	if r.Method == http.MethodDelete && !slices.Contains([]string{"c1", "c2", "c3"}, part[2]) {
+		refuse(w, http.StatusNotFound, api.ExitInvalid, fmt.Sprintf("member %q: not found", part[2]))
+		return
+	}
 	for i, id := range []string{"c1", "c2", "c3"} {
 		if r.Method == http.MethodDelete && part[2] == id {
 			continue

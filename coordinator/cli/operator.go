@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
@@ -36,18 +35,17 @@ func (a *App) membersCommand() *cobra.Command {
 func (a *App) removeCommand() *cobra.Command {
 	cmd := a.ask("remove ID", "Take a coordinator out of the cluster; it may be away. The others count their majority without it", Exactly("ID"),
 		func(ctx context.Context, c *client.Client, args []string, show printer) error {
-			before, err := c.Cluster(ctx)
-			if err != nil {
-				return err
-			}
-			var known []string
-			for _, m := range before.Members {
-				known = append(known, m.ID)
-			}
-			if !slices.Contains(known, args[0]) {
+			members, err := c.Leave(ctx, args[0])
+			if client.NotFound(err) {
+				// One that was taken out by halves is not listed, and is taken out.
+				var known []string
+				if before, err := c.Cluster(ctx); err == nil {
+					for _, m := range before.Members {
+						known = append(known, m.ID)
+					}
+				}
 				return api.Invalid(fmt.Errorf("no coordinator %q, want one of %v", args[0], known))
 			}
-			members, err := c.Leave(ctx, args[0])
 			if err != nil {
 				return err
 			}

@@ -168,6 +168,9 @@ func (m *Cluster) startRaft() error {
 	if m.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, 2, logger); err != nil {
 		return fmt.Errorf("snapshots in %s: %w", dir, err)
 	}
+	if err := checkTerm(filepath.Join(dir, "log"), m.log, m.snapshots); err != nil {
+		return err
+	}
 	m.wire = newWire(m.mux.raft, raftWait, logger)
 	c := raft.DefaultConfig()
 	c.LocalID, c.Logger = raft.ServerID(m.config.ID), logger

@@ -72,3 +72,22 @@ func openLog(dir string, meta *metadb.BoltMetaDB) (l *wal.WAL, err error) {
 	}
 	return l, nil
 }
+
+// checkTerm compares the term of a log with that of the snapshots beside it: a log that
+// was lost alone has forgotten what the member acknowledged and whom it voted for.
+func checkTerm(dir string, l *wal.WAL, snapshots raft.SnapshotStore) error {
+	list, err := snapshots.List()
+	if err != nil {
+		return fmt.Errorf("snapshots: %w", err)
+	}
+	term, err := l.GetUint64([]byte("CurrentTerm"))
+	if err != nil {
+		return fmt.Errorf("log in %s: %w", dir, err)
+	}
+	for _, s := range list {
+		if s.Term > term {
+			return api.Invalid(fmt.Errorf("log: %w: %s: term %d, and a snapshot beside it is of term %d; %s", ErrDamaged, dir, term, s.Term, replaceIt))
+		}
+	}
+	return nil
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -154,14 +155,18 @@ func (m *Cluster) answers(ctx context.Context, id string) bool {
 		return true
 	}
 	for end := time.Now().Add(settling); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
-		m.mu.Lock()
-		silent := m.silent[id]
-		m.mu.Unlock()
-		if silent {
+		if m.isSilent(id) {
 			return false
 		}
 	}
 	return true
+}
+
+// isSilent reports whether the leader does not hear a member.
+func (m *Cluster) isSilent(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.silent[id]
 }
 
 func leadershipError(wrapped, err error) error {
@@ -185,6 +190,15 @@ func (m *Cluster) Leave(ctx context.Context, id string) error {
 	votes := slices.ContainsFunc(servers, func(s raft.Server) bool { return s.ID == raft.ServerID(id) })
 	if votes && len(servers) == 1 {
 		return fmt.Errorf("coordinator %s is the last one: %w", id, state.ErrConflict)
+	}
+	var away []string
+	for _, s := range servers {
+		if s.ID != raft.ServerID(id) && m.isSilent(string(s.ID)) {
+			away = append(away, string(s.ID))
+		}
+	}
+	if rest := len(servers) - 1; votes && 2*(rest-len(away)) <= rest {
+		return fmt.Errorf("without coordinator %s, %d of %d would answer and no majority; away: %s: %w", id, rest-len(away), rest, strings.Join(away, ", "), state.ErrConflict)
 	}
 	_, err := m.Propose(ctx, &state.RemoveMember{ID: id, Reason: "asked for"})
 	if err != nil && !(votes && errors.Is(err, state.ErrNotFound)) {

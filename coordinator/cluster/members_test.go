@@ -172,3 +172,51 @@ func TestMembersAreUpgradedOneByOne(t *testing.T) {
 		}
 	}
 }
+
+// A member may not be taken out where those who stay could not decide without those who
+// are away.
+func TestAMajorityStays(t *testing.T) {
+	all := threePatient(t)
+	ctx := context.Background()
+	all[1].stop()
+	eventually(t, "b is missed", func() bool {
+		for _, m := range all[0].Members() {
+			if m.ID == "b" {
+				return !m.Alive
+			}
+		}
+		return false
+	})
+	for _, id := range []string{"a", "c"} {
+		if err := all[0].Leave(ctx, id); !errors.Is(err, state.ErrConflict) || !strings.Contains(err.Error(), "1 of 2 would answer and no majority; away: b") {
+			t.Errorf("take out %s: %v", id, err)
+		}
+	}
+	if err := all[0].Leave(ctx, "b"); err != nil {
+		t.Errorf("take out who is away: %v", err)
+	}
+	submit(t, all[0], "aaaaaaaa")
+}
+
+// A log that was lost alone, beside its snapshots, is no new member's.
+func TestALogThatIsLostAloneIsTold(t *testing.T) {
+	m := start(t, "a", t.TempDir())
+	eventually(t, "a leads", m.Leads)
+	submit(t, m, "aaaaaaaa")
+	if _, _, err := m.Snapshot(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	m.stop()
+	if err := os.RemoveAll(filepath.Join(m.config.Dir, "raft", "log")); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	x, err := cluster.Open(ctx, m.config)
+	if err == nil {
+		_ = x.Close()
+	}
+	if !errors.Is(err, cluster.ErrDamaged) || api.ExitCode(err) != api.ExitInvalid {
+		t.Errorf("without its log: %v", err)
+	}
+}

@@ -144,6 +144,9 @@ func (s *Server) resume(_ http.ResponseWriter, r *http.Request) (any, error) {
 	if j.State == api.Pending || j.State == api.Starting || j.State == api.Running {
 		return s.record(j), nil // a cluster that was down goes on by itself
 	}
+	if j.State == api.Succeeded {
+		return nil, api.Invalid(fmt.Errorf("job %s has succeeded; there is nothing to resume", j.ID))
+	}
 	reply, err := s.Cluster.Propose(r.Context(), &state.Resume{Job: j.ID, Reason: "resumed by a user"})
 	if err != nil {
 		return nil, err
