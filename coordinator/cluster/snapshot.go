@@ -16,7 +16,7 @@ import (
 
 // Snapshot returns the replicated state with everything in it that was committed
 // before the call. Only the leader can.
-func (m *Cluster) Snapshot(context.Context) (snapshot.Meta, []byte, error) {
+func (m *Cluster) Snapshot(ctx context.Context) (snapshot.Meta, []byte, error) {
 	fail := func(err error) (snapshot.Meta, []byte, error) {
 		return snapshot.Meta{}, nil, leadershipError(fmt.Errorf("snapshot: %w", err), err)
 	}
@@ -26,7 +26,7 @@ func (m *Cluster) Snapshot(context.Context) (snapshot.Meta, []byte, error) {
 	if err := m.commitNothing(); err != nil {
 		return fail(err)
 	}
-	open, err := m.newestSnapshot()
+	open, err := m.newestSnapshot(ctx)
 	if err != nil {
 		return fail(err)
 	}
@@ -46,9 +46,18 @@ func (m *Cluster) Snapshot(context.Context) (snapshot.Meta, []byte, error) {
 
 // newestSnapshot has Raft take a snapshot, or finds the last one where nothing has
 // happened since.
-func (m *Cluster) newestSnapshot() (func() (*raft.SnapshotMeta, io.ReadCloser, error), error) {
+func (m *Cluster) newestSnapshot(ctx context.Context) (func() (*raft.SnapshotMeta, io.ReadCloser, error), error) {
 	f := m.raft.Snapshot()
-	err := f.Error()
+	done := make(chan error, 1)
+	go func() { done <- f.Error() }() // ends with Raft
+	var err error
+	select {
+	case err = <-done:
+	case <-time.After(restoreWait):
+		err = fmt.Errorf("not taken within %v", restoreWait)
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
 	if !errors.Is(err, raft.ErrNothingNewToSnapshot) {
 		return f.Open, err
 	}
@@ -62,7 +71,8 @@ func (m *Cluster) newestSnapshot() (func() (*raft.SnapshotMeta, io.ReadCloser, e
 	return func() (*raft.SnapshotMeta, io.ReadCloser, error) { return m.snapshots.Open(list[0].ID) }, nil
 }
 
-// restoreWait bounds how long the others may take to take a restored state up.
+// restoreWait bounds how long a snapshot may take, and the others to take a restored
+// state up.
 const restoreWait = time.Minute
 
 // Restored says what came of a restored state.
