@@ -51,6 +51,7 @@ func (g GemmArgs) Dims() (m, n, k int, err error) {
 type LinearWeight struct {
 	W     Tensor  // (out, in), F32 or BF16, dense in memory
 	Mask  Tensor  // U64 (out, MaskWords(in)); absent: everything is kept
+	Kept  int     // the ones in Mask; 0 where they were not counted: a backend then skips no zeros
 	A     Tensor  // F32 (r, in); absent: no adapter
 	B     Tensor  // F32 (out, r); absent with A
 	Scale float32 // s = alpha/r

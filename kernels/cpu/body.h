@@ -9,6 +9,7 @@
 #include "norm_body.h"
 #include "optim_body.h"
 #include "rowops_body.h"
+#include "sparse_body.h"
 
 static const struct rk_table K(functions) = {
 #define X(name) .name = K(name),
@@ -16,6 +17,8 @@ static const struct rk_table K(functions) = {
 #undef X
 	.mr = RK_MR,
 	.nr = RK_NR,
+	.lanes = VL,
+	.sparse_tokens = SP_TOKENS,
 };
 
 const struct rk_table *K(table)(void) { return &K(functions); }

@@ -29,10 +29,12 @@ typedef void (*rk_task)(const void *args, int64_t task, void *scratch);
 #include "norm.h"
 #include "optim.h"
 #include "rowops.h"
+#include "sparse.h"
 
 #define RK_OPS(X) \
 	RK_GEMM_OPS(X) RK_ELEMENTWISE_OPS(X) RK_ACTIVATION_OPS(X) RK_ATTENTION_OPS(X) \
-	RK_LOSS_OPS(X) RK_NORM_OPS(X) RK_OPTIM_OPS(X) RK_ROWOPS_OPS(X)
+	RK_LOSS_OPS(X) RK_NORM_OPS(X) RK_OPTIM_OPS(X) RK_ROWOPS_OPS(X) \
+	RK_SPARSE_OPS(X)
 
 /* rk_table holds one variant's functions. */
 struct rk_table {
@@ -40,6 +42,8 @@ struct rk_table {
 	RK_OPS(X)
 #undef X
 	int64_t mr, nr; /* the register tile of matrix products: rows, columns */
+	int64_t lanes;  /* floats of a vector */
+	int64_t sparse_tokens; /* of a tile of the products over kept weights */
 };
 
 /* The variants; NULL where the platform has not got one. */

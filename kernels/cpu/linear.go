@@ -29,6 +29,14 @@ func (s *stream) LinearForward(y, x kernels.Tensor, w kernels.LinearWeight, bias
 	const op = "linear forward"
 	s.fail(kernels.CheckLinearForward(y, x, w, bias))
 	rows, in, out := x.Rows, w.W.Cols, w.W.Rows
+	if goesSparse(w, rows) {
+		a := arguments[C.struct_rk_sparse](s)
+		a.w = s.weight(op, w)
+		a.y = s.mat(op, "y", y, rows, out, f32)
+		a.x = s.mat(op, "x", x, rows, in, f32)
+		s.multiplySparse(a, rows, out, in, false, false, s.biasFloats(op, bias, out))
+		return
+	}
 	a := arguments[C.struct_rk_gemm](s)
 	a.b = s.weight(op, w)
 	a.c = s.mat(op, "y", y, rows, out, f32)
@@ -60,6 +68,14 @@ func (s *stream) LinearBackwardInput(dx, dy kernels.Tensor, w kernels.LinearWeig
 	const op = "linear backward input"
 	s.fail(kernels.CheckLinearBackwardInput(dx, dy, w))
 	rows, in, out := dy.Rows, w.W.Cols, w.W.Rows
+	if goesSparse(w, rows) {
+		a := arguments[C.struct_rk_sparse](s)
+		a.w = s.weight(op, w)
+		a.y = s.mat(op, "dx", dx, rows, in, f32)
+		a.x = s.mat(op, "dy", dy, rows, out, f32)
+		s.multiplySparse(a, rows, in, out, true, accumulate, nil)
+		return
+	}
 	a := arguments[C.struct_rk_gemm](s)
 	a.b = s.weight(op, w)
 	a.c = s.mat(op, "dx", dx, rows, in, f32)
@@ -74,6 +90,10 @@ func (s *stream) LinearBackwardAdapter(dA, dB, dy, x kernels.Tensor, w kernels.L
 	const op = "linear backward adapter"
 	s.fail(kernels.CheckLinearBackwardAdapter(dA, dB, dy, x, w))
 	rows, in, out, r := x.Rows, w.W.Cols, w.W.Rows, w.A.Rows
+	if s.err == nil && goesSparse(w, rows) {
+		s.adapterSparse(op, dA, dB, dy, x, w)
+		return
+	}
 	a := arguments[C.struct_rk_outer](s)
 	a.a = s.mat(op, "dy", dy, rows, out, f32)
 	a.b = s.mat(op, "x", x, rows, in, f32)

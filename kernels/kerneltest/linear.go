@@ -44,6 +44,9 @@ func layers() []layer {
 		{2, 300, 200, 7, "rows", f, f, "", 2},
 		{40, 96, 150, 65, "5:64", f, f, "fp32", 1},
 		{200, 260, 310, 8, "random", f, f, "", 2},
+		{130, 700, 330, 5, "5:16", b, b, "fp32", 2}, // several chains of k, blocks of rows and parts of columns
+		{2100, 40, 70, 3, "random", f, f, "", 2},    // several ranges of tokens
+		{26, 1500, 1450, 2, "1:4", b, b, "", 2},     // several blocks of a sparse product
 	}
 }
 
@@ -89,7 +92,7 @@ func (g *generator) weight(l layer, at int) ([]*operand, *sparse.Mask, func(x []
 	return ops, mask, func(x []kernels.Tensor) kernels.LinearWeight {
 		w := kernels.LinearWeight{W: x[at], Scale: l.scale, Round: l.round}
 		if mask != nil {
-			w.Mask = x[at+1]
+			w.Mask, w.Kept = x[at+1], mask.Count()
 		}
 		if adapter >= 0 {
 			w.A, w.B = x[adapter], x[adapter+1]

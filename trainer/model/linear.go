@@ -10,6 +10,8 @@ type Linear struct {
 
 	// Mask is the student's mask, U64 (out, MaskWords(in)); absent keeps all.
 	Mask kernels.Tensor
+	// Kept is the number of ones in Mask.
+	Kept int
 	// Pruned, where present, replaces Weight.Value in the student: a weight that
 	// the pruner rewrote, or zeroed for an adapter that is not masked.
 	Pruned kernels.Tensor
@@ -32,7 +34,7 @@ func (n *Linear) Operand(values kernels.Tensor, v Variant) kernels.LinearWeight 
 	if v == Dense {
 		return kernels.LinearWeight{W: n.Weight.Value}
 	}
-	w := kernels.LinearWeight{W: n.Weight.Value, Mask: n.Mask, Round: n.Round}
+	w := kernels.LinearWeight{W: n.Weight.Value, Mask: n.Mask, Kept: n.Kept, Round: n.Round}
 	if !n.Pruned.IsZero() {
 		w.W = n.Pruned
 	}

@@ -1,0 +1,214 @@
+/* dB and dA over kept elements: for each of them the sum over tokens of dy·x, with
+ * tokens in lanes. A lane adds up every VL-th token in ascending order; the lanes
+ * are added in one fixed order. */
+#if defined(RK_AVX512)
+#define SO_NV 12
+#else
+#define SO_NV 8
+#endif
+enum { SO_COLS = 32, SO_ROWS = 256 };
+
+/* The vectors of the next block where so many tokens are left. */
+RK_INLINE int64_t K(block_vectors)(int64_t left)
+{
+	int64_t most = (left + VL - 1) / VL, nv = 8;
+	if (most >= SO_NV) return SO_NV;
+	while (nv > most) nv /= 2;
+	return nv;
+}
+
+/* The kept elements of a task's rows in a tile of 32 columns. */
+struct K(kept) {
+	int32_t starts[SO_ROWS + 1];
+	uint16_t columns[SO_ROWS * SO_COLS + 2 * SO_COLS];
+};
+
+RK_INLINE int64_t K(keep)(struct K(kept) *k, struct rk_mat mask, int64_t row, int64_t rows, int64_t col)
+{
+	int64_t n = 0;
+	for (int64_t i = 0; i < rows; i++) {
+		k->starts[i] = (int32_t)n;
+		n += K(list)(0, K(mask_word)(mask, row + i, col >> 6) >> (col & 63) & 0xffffffffu, 1, 0, k->columns + n);
+	}
+	k->starts[rows] = (int32_t)n;
+	return n;
+}
+
+/* acc[j] (VL lanes) += Σ over nv vectors of dy[row] · x[column of j]: one block of tokens. */
+RK_INLINE void K(sparse_dots)(const int nv, const float *dy, const float *x, const struct K(kept) *k, int64_t rows, float *acc, int first)
+{
+	const int64_t step = (SO_COLS * nv * VL + rows - 1) / rows; /* of the next block of x, for a row */
+	const float *ahead = x + SO_COLS * nv * VL;
+	for (int64_t r = 0; r < rows; r++, dy += nv * VL, ahead += step) {
+		vf d[SO_NV];
+		for (int64_t i = 0; i < step; i += 16) __builtin_prefetch(ahead + i, 0, 2);
+		for (int64_t i = 0; i < nv * VL; i += 16) __builtin_prefetch(dy + nv * VL + i);
+#pragma GCC unroll 16
+		for (int v = 0; v < nv; v++) d[v] = vf_load(dy + v * VL);
+		const uint16_t *at = k->columns + k->starts[r], *end = k->columns + k->starts[r + 1];
+		float *a = acc + (int64_t)k->starts[r] * VL;
+		for (; at < end; at++, a += VL) {
+			const float *p = x + *at * (nv * VL);
+			vf s = first ? vf_zero() : vf_load(a);
+#pragma GCC unroll 16
+			for (int v = 0; v < nv; v++) s = vf_fma(d[v], vf_load(p + v * VL), s);
+			vf_store(a, s);
+		}
+	}
+}
+
+#define SO_DOTS(nv) \
+	static __attribute__((noinline)) void K(sparse_dots_##nv)(const float *dy, const float *x, const struct K(kept) *k, int64_t rows, float *acc, int first) \
+	{ K(sparse_dots)(nv, dy, x, k, rows, acc, first); }
+SO_DOTS(1) SO_DOTS(2) SO_DOTS(4) SO_DOTS(8)
+#if SO_NV > 8
+SO_DOTS(12)
+#endif
+
+RK_INLINE void K(dots)(int64_t nv, const float *dy, const float *x, const struct K(kept) *k, int64_t rows, float *acc, int first)
+{
+	switch (nv) {
+	case 1: K(sparse_dots_1)(dy, x, k, rows, acc, first); return;
+	case 2: K(sparse_dots_2)(dy, x, k, rows, acc, first); return;
+	case 4: K(sparse_dots_4)(dy, x, k, rows, acc, first); return;
+#if SO_NV > 8
+	case 12: K(sparse_dots_12)(dy, x, k, rows, acc, first); return;
+#endif
+	default: K(sparse_dots_8)(dy, x, k, rows, acc, first);
+	}
+}
+
+/* g[j] = scale · the sum of the VL lanes of acc[j]; reads and writes up to VL − 1 past the last. */
+RK_INLINE void K(sum_lanes)(const float *acc, int64_t n, float scale, float *g)
+{
+#if defined(RK_AVX512)
+	for (int64_t j = 0; j < n; j += 16, acc += 256) {
+		__m512 t[8], u[4];
+#pragma GCC unroll 8
+		for (int i = 0; i < 8; i++) {
+			__m512 a = _mm512_loadu_ps(acc + 32 * i), b = _mm512_loadu_ps(acc + 32 * i + 16);
+			t[i] = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+		}
+#pragma GCC unroll 4
+		for (int i = 0; i < 4; i++) {
+			__m512d a = _mm512_castps_pd(t[2 * i]), b = _mm512_castps_pd(t[2 * i + 1]);
+			u[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+		}
+		/* u[i], lane 4l + s: the lanes 4l … 4l+3 of sum 4i + s */
+		__m512 p = _mm512_add_ps(_mm512_shuffle_f32x4(u[0], u[1], 0x88), _mm512_shuffle_f32x4(u[0], u[1], 0xdd));
+		__m512 q = _mm512_add_ps(_mm512_shuffle_f32x4(u[2], u[3], 0x88), _mm512_shuffle_f32x4(u[2], u[3], 0xdd));
+		__m512 sum = _mm512_add_ps(_mm512_shuffle_f32x4(p, q, 0x88), _mm512_shuffle_f32x4(p, q, 0xdd));
+		_mm512_storeu_ps(g + j, _mm512_mul_ps(_mm512_set1_ps(scale), sum));
+	}
+#elif defined(RK_AVX2)
+	for (int64_t j = 0; j < n; j += 8, acc += 64) {
+		__m256 t[4];
+#pragma GCC unroll 4
+		for (int i = 0; i < 4; i++) t[i] = _mm256_hadd_ps(_mm256_loadu_ps(acc + 16 * i), _mm256_loadu_ps(acc + 16 * i + 8));
+		__m256 p = _mm256_hadd_ps(t[0], t[1]), q = _mm256_hadd_ps(t[2], t[3]);
+		__m256 sum = _mm256_add_ps(_mm256_permute2f128_ps(p, q, 0x20), _mm256_permute2f128_ps(p, q, 0x31));
+		_mm256_storeu_ps(g + j, _mm256_mul_ps(_mm256_set1_ps(scale), sum));
+	}
+#else
+	for (int64_t j = 0; j < n; j++, acc += VL) g[j] = scale * vf_sum(vf_load(acc));
+#endif
+}
+
+/* dst[c][0…r−1] = src[0…r−1][col + c], rows of dst padded with zeros to rp. */
+RK_INLINE void K(columns_of)(struct rk_mat src, int64_t col, int64_t cols, int64_t rp, float *dst)
+{
+	for (int64_t c = 0; c < cols; c++)
+		for (int64_t k = 0; k < rp; k++)
+			dst[c * rp + k] = k < src.rows ? ((const float *)src.data)[k * src.stride + col + c] : 0;
+}
+
+/* db[row] += Σ g·at[column], da[column] += g·b[row], rows and columns ascending; vectors of r. */
+RK_INLINE void K(fold_kept)(const float *g, const struct K(kept) *l, int64_t rows, int64_t rp, const float *at, const float *b, float *db, float *da)
+{
+	for (int64_t k = 0; k < rp; k += VL)
+		for (int64_t r = 0; r < rows; r++) {
+			vf d = vf_load(db + r * rp + k), br = vf_load(b + r * rp + k);
+			for (int64_t j = l->starts[r]; j < l->starts[r + 1]; j++) {
+				int64_t c = l->columns[j] * rp + k;
+				vf v = vf_set1(g[j]);
+				d = vf_fma(v, vf_load(at + c), d);
+				vf_store(da + c, vf_fma(v, br, vf_load(da + c)));
+			}
+			vf_store(db + r * rp + k, d);
+		}
+}
+
+static void K(sparse_turn)(const void *args, int64_t task, void *scratch)
+{
+	const struct rk_sparse_outer *g = args;
+	(void)scratch;
+	int64_t padded = (g->tokens + VL - 1) / VL * VL, col = task * SO_COLS, width = rk_least(g->nj - col, SO_COLS);
+	float *dst = g->turned + col * padded;
+	for (int64_t t = 0; t < g->tokens;) {
+		int64_t nv = K(block_vectors)(g->tokens - t), n = rk_least(g->tokens - t, nv * VL);
+		K(turn_tokens)(g->x, g->t0 + t, n, g->j0 + col, width, dst + t * SO_COLS, nv * VL, nv * VL * g->x.stride);
+		t += nv * VL;
+	}
+}
+
+/* What a task of sparse_outer holds. */
+struct K(outer_task) {
+	int64_t row, rows;           /* of dy's columns */
+	int64_t first, last;         /* columns, relative to j0 */
+	int64_t rp;                  /* r, rounded up to VL */
+	float *dy;                   /* blocks of tokens: (rows, vectors of the block) */
+	float *acc;                  /* VL an element */
+	float *sums;                 /* G, and VL more */
+	float *at;                   /* (32, rp): A turned */
+	float *b, *db;               /* (rows, rp) */
+	float *da;                   /* (32, rp) */
+	struct K(kept) *kept;
+};
+
+RK_INLINE struct K(outer_task) K(outer_task_of)(const struct rk_sparse_outer *g, int64_t task, float *scratch)
+{
+	int64_t parts = (g->nj + g->cols - 1) / g->cols, part = task % parts, row = task / parts * g->rows;
+	struct K(outer_task) s = {.row = row, .rows = rk_least(g->out - row, g->rows),
+		.first = part * g->cols, .last = rk_least(g->nj, (part + 1) * g->cols), .rp = (g->lora_a.rows + VL - 1) / VL * VL, .dy = scratch};
+	s.acc = s.dy + (g->rows + VL) * ((g->tokens + VL - 1) / VL * VL);
+	s.sums = s.acc + (g->rows * SO_COLS + VL) * VL;
+	s.at = s.sums + g->rows * SO_COLS + VL;
+	s.b = s.at + SO_COLS * s.rp;
+	s.db = s.b + g->rows * s.rp;
+	s.da = s.db + g->rows * s.rp;
+	s.kept = (struct K(kept) *)(s.da + SO_COLS * s.rp);
+	return s;
+}
+
+static void K(sparse_outer)(const void *args, int64_t task, void *scratch)
+{
+	const struct rk_sparse_outer *g = args;
+	struct K(outer_task) s = K(outer_task_of)(g, task, scratch);
+	int64_t r = g->lora_a.rows, rp = s.rp, rows = s.rows, padded = (g->tokens + VL - 1) / VL * VL;
+	for (int64_t t = 0; t < g->tokens;) {
+		int64_t nv = K(block_vectors)(g->tokens - t), n = rk_least(g->tokens - t, nv * VL);
+		K(turn_tokens)(g->dy, g->t0 + t, n, s.row, rows, s.dy + t * rows, nv * VL, nv * VL * g->dy.stride);
+		t += nv * VL;
+	}
+	for (int64_t i = 0; i < rows; i++)
+		for (int64_t k = 0; k < rp; k++) s.b[i * rp + k] = k < r ? ((const float *)g->lora_b.data)[(s.row + i) * g->lora_b.stride + k] : 0;
+	memset(s.db, 0, (size_t)(rows * rp) * 4);
+	float *da = g->da + s.row / g->rows * r * g->in + g->j0;
+	for (int64_t c = s.first; c < s.last; c += SO_COLS) {
+		int64_t width = rk_least(s.last - c, SO_COLS), n = K(keep)(s.kept, g->mask, s.row, rows, g->j0 + c);
+		const float *x = g->turned + c * padded;
+		for (int64_t t = 0; t < g->tokens;) {
+			int64_t nv = K(block_vectors)(g->tokens - t);
+			K(dots)(nv, s.dy + t * rows, x + t * SO_COLS, s.kept, rows, s.acc, t == 0);
+			t += nv * VL;
+		}
+		K(sum_lanes)(s.acc, n, g->scale, s.sums);
+		K(columns_of)(g->lora_a, g->j0 + c, width, rp, s.at);
+		memset(s.da, 0, (size_t)(SO_COLS * rp) * 4);
+		K(fold_kept)(s.sums, s.kept, rows, rp, s.at, s.b, s.db, s.da);
+		for (int64_t k = 0; k < r; k++)
+			for (int64_t i = 0; i < width; i++) da[k * g->in + c + i] = s.da[i * rp + k];
+	}
+	float *db = g->db + ((g->part0 + s.first / g->cols) * g->out + s.row) * r;
+	for (int64_t i = 0; i < rows; i++) memcpy(db + i * r, s.db + i * rp, (size_t)r * 4);
+}
