@@ -47,15 +47,45 @@ func (g GemmArgs) Dims() (m, n, k int, err error) {
 	return m, n, k, nil
 }
 
-// LinearWeight is what a linear layer multiplies with.
+// PackedWeight is a frozen weight without its zeros. Tiles of 64 × 64 follow each
+// other row by row of tiles; within a tile the kept values, row after row, columns
+// ascending. [sparse.Pack] makes it.
+type PackedWeight struct {
+	Out, In int
+	Values  Tensor // F32 or BF16 (1, kept)
+	Offsets Tensor // I32 (⌈Out/64⌉, ⌈In/64⌉): the element of Values at which a tile starts
+}
+
+// LinearWeight is what a linear layer multiplies with. The weight is W, or Packed,
+// which needs the Mask that it was packed with.
 type LinearWeight struct {
-	W     Tensor  // (out, in), F32 or BF16, dense in memory
-	Mask  Tensor  // U64 (out, MaskWords(in)); absent: everything is kept
-	Kept  int     // the ones in Mask; 0 where they were not counted: a backend then skips no zeros
-	A     Tensor  // F32 (r, in); absent: no adapter
-	B     Tensor  // F32 (out, r); absent with A
-	Scale float32 // s = alpha/r
-	Round DType   // F32 or BF16: what W_eff is rounded to, once
+	W      Tensor       // (out, in), F32 or BF16, dense in memory
+	Packed PackedWeight // instead of W
+	Mask   Tensor       // U64 (out, MaskWords(in)); absent: everything is kept
+	Kept   int          // the ones in Mask; 0 where they were not counted: a backend then skips no zeros
+	A      Tensor       // F32 (r, in); absent: no adapter
+	B      Tensor       // F32 (out, r); absent with A
+	Scale  float32      // s = alpha/r
+	Round  DType        // F32 or BF16: what W_eff is rounded to, once
+}
+
+// IsPacked reports whether the weight is Packed.
+func (w LinearWeight) IsPacked() bool { return !w.Packed.Values.IsZero() }
+
+// Out returns the number of output features.
+func (w LinearWeight) Out() int {
+	if w.IsPacked() {
+		return w.Packed.Out
+	}
+	return w.W.Rows
+}
+
+// In returns the number of input features.
+func (w LinearWeight) In() int {
+	if w.IsPacked() {
+		return w.Packed.In
+	}
+	return w.W.Cols
 }
 
 // Check verifies shapes and dtypes. The effective weight is, with every product
@@ -66,8 +96,8 @@ type LinearWeight struct {
 // and round(W[o][i]) without an adapter. Whether a backend fuses the products
 // into the sums is part of its numeric kind.
 func (w LinearWeight) Check() error {
-	out, in := w.W.Rows, w.W.Cols
-	if err := checkAll("linear", is(w.W, "W", F32, BF16)); err != nil {
+	out, in := w.Out(), w.In()
+	if err := w.checkValues(); err != nil {
 		return err
 	}
 	if w.Round != F32 && w.Round != BF16 {
@@ -78,6 +108,9 @@ func (w LinearWeight) Check() error {
 			return err
 		}
 	}
+	if w.Kept < 0 || w.Kept > out*in {
+		return fmt.Errorf("linear: %d weights of (%d, %d) are kept", w.Kept, out, in)
+	}
 	if w.A.IsZero() != w.B.IsZero() {
 		return fmt.Errorf("linear: adapter has A %v but B %v", w.A, w.B)
 	}
@@ -86,10 +119,26 @@ func (w LinearWeight) Check() error {
 			return err
 		}
 		if w.A.Cols != in || w.B.Rows != out || w.A.Rows != w.B.Cols {
-			return fmt.Errorf("linear: A %v and B %v do not fit W %v", w.A, w.B, w.W)
+			return fmt.Errorf("linear: A %v and B %v do not fit W (%d, %d)", w.A, w.B, out, in)
 		}
 	}
 	return nil
+}
+
+// checkValues verifies W or Packed.
+func (w LinearWeight) checkValues() error {
+	if !w.IsPacked() {
+		return checkAll("linear", is(w.W, "W", F32, BF16))
+	}
+	p := w.Packed
+	if !w.W.IsZero() || w.Mask.IsZero() {
+		return fmt.Errorf("linear: a packed weight comes with its mask and without W; found mask %v, W %v", w.Mask, w.W)
+	}
+	if w.Kept != p.Values.Cols {
+		return fmt.Errorf("linear: %d values are packed, but %d kept", p.Values.Cols, w.Kept)
+	}
+	return checkAll("linear", is(p.Values, "packed values", F32, BF16), shaped(p.Values, "packed values", p.Values.DType, 1, p.Values.Cols),
+		shaped(p.Offsets, "packed offsets", I32, MaskWords(p.Out), MaskWords(p.In)))
 }
 
 // AttentionArgs describes one call of attention over Batch sequences.

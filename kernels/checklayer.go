@@ -13,9 +13,9 @@ func CheckLinearForward(y, x Tensor, w LinearWeight, bias Tensor) error {
 	if err := w.Check(); err != nil {
 		return err
 	}
-	err := checkAll("linear forward", is(x, "x", F32), shaped(x, "x", F32, x.Rows, w.W.Cols), shaped(y, "y", F32, x.Rows, w.W.Rows))
+	err := checkAll("linear forward", is(x, "x", F32), shaped(x, "x", F32, x.Rows, w.In()), shaped(y, "y", F32, x.Rows, w.Out()))
 	if err == nil && !bias.IsZero() {
-		err = checkAll("linear forward", is(bias, "bias", F32, BF16), shaped(bias, "bias", bias.DType, 1, w.W.Rows))
+		err = checkAll("linear forward", is(bias, "bias", F32, BF16), shaped(bias, "bias", bias.DType, 1, w.Out()))
 	}
 	return err
 }
@@ -25,7 +25,7 @@ func CheckLinearBackwardInput(dx, dy Tensor, w LinearWeight) error {
 	if err := w.Check(); err != nil {
 		return err
 	}
-	return checkAll("linear backward input", shaped(dy, "dy", F32, dy.Rows, w.W.Rows), shaped(dx, "dx", F32, dy.Rows, w.W.Cols))
+	return checkAll("linear backward input", shaped(dy, "dy", F32, dy.Rows, w.Out()), shaped(dx, "dx", F32, dy.Rows, w.In()))
 }
 
 // CheckLinearBackwardAdapter verifies the arguments of [SparseLoRA.LinearBackwardAdapter].
@@ -36,7 +36,7 @@ func CheckLinearBackwardAdapter(dA, dB, dy, x Tensor, w LinearWeight) error {
 	if w.A.IsZero() {
 		return fmt.Errorf("linear backward adapter: the weight has no adapter")
 	}
-	return checkAll("linear backward adapter", shaped(x, "x", F32, x.Rows, w.W.Cols), shaped(dy, "dy", F32, x.Rows, w.W.Rows),
+	return checkAll("linear backward adapter", shaped(x, "x", F32, x.Rows, w.In()), shaped(dy, "dy", F32, x.Rows, w.Out()),
 		shaped(dA, "dA", F32, w.A.Rows, w.A.Cols), shaped(dB, "dB", F32, w.B.Rows, w.B.Cols))
 }
 
@@ -54,7 +54,7 @@ func CheckEffectiveWeight(dst Tensor, w LinearWeight) error {
 	if err := w.Check(); err != nil {
 		return err
 	}
-	return checkAll("effective weight", is(dst, "dst", F32, w.Round), shaped(dst, "dst", dst.DType, w.W.Rows, w.W.Cols))
+	return checkAll("effective weight", is(dst, "dst", F32, w.Round), shaped(dst, "dst", dst.DType, w.Out(), w.In()))
 }
 
 // CheckLayerNorm verifies the arguments of [Normalisation.LayerNorm].

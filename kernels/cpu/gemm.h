@@ -3,9 +3,10 @@
  * k-major, mr rows of A or nr columns of B wide. */
 
 /* W_eff of kernels.LinearWeight. Absent parts have data NULL. A plain operand is
- * one without mask and adapter, rounded to its own dtype. */
+ * one without mask and adapter, rounded to its own dtype. With offsets, w.data are
+ * the packed values; w.rows and w.cols are always out and in. */
 struct rk_weight {
-	struct rk_mat w, mask, a, b;
+	struct rk_mat w, offsets, mask, a, b;
 	float scale;
 	int32_t round;
 };

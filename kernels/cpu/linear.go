@@ -13,9 +13,17 @@ import (
 
 // weight returns what C sees of w, which was checked.
 func (s *stream) weight(op string, w kernels.LinearWeight) C.struct_rk_weight {
-	out, in := w.W.Rows, w.W.Cols
+	out, in := w.Out(), w.In()
+	var values, offsets C.struct_rk_mat
+	if w.IsPacked() {
+		values = s.mat(op, "packed values", w.Packed.Values, 1, -1, f32|bf16)
+		values.rows, values.cols = C.int64_t(out), C.int64_t(in)
+		offsets = s.mat(op, "packed offsets", w.Packed.Offsets, kernels.MaskWords(out), kernels.MaskWords(in), i32)
+	} else {
+		values = s.mat(op, "W", w.W, out, in, f32|bf16)
+	}
 	return C.struct_rk_weight{
-		w:     s.mat(op, "W", w.W, out, in, f32|bf16),
+		w: values, offsets: offsets,
 		mask:  s.optional(op, "mask", w.Mask, out, kernels.MaskWords(in), u64),
 		a:     s.optional(op, "A", w.A, -1, in, f32),
 		b:     s.optional(op, "B", w.B, out, -1, f32),
@@ -28,7 +36,7 @@ func (s *stream) weight(op string, w kernels.LinearWeight) C.struct_rk_weight {
 func (s *stream) LinearForward(y, x kernels.Tensor, w kernels.LinearWeight, bias kernels.Tensor) {
 	const op = "linear forward"
 	s.fail(kernels.CheckLinearForward(y, x, w, bias))
-	rows, in, out := x.Rows, w.W.Cols, w.W.Rows
+	rows, in, out := x.Rows, w.In(), w.Out()
 	if goesSparse(w, rows) {
 		a := arguments[C.struct_rk_sparse](s)
 		a.w = s.weight(op, w)
@@ -67,7 +75,7 @@ func (s *stream) biasFloats(op string, bias kernels.Tensor, n int) unsafe.Pointe
 func (s *stream) LinearBackwardInput(dx, dy kernels.Tensor, w kernels.LinearWeight, accumulate bool) {
 	const op = "linear backward input"
 	s.fail(kernels.CheckLinearBackwardInput(dx, dy, w))
-	rows, in, out := dy.Rows, w.W.Cols, w.W.Rows
+	rows, in, out := dy.Rows, w.In(), w.Out()
 	if goesSparse(w, rows) {
 		a := arguments[C.struct_rk_sparse](s)
 		a.w = s.weight(op, w)
@@ -89,7 +97,7 @@ func (s *stream) LinearBackwardInput(dx, dy kernels.Tensor, w kernels.LinearWeig
 func (s *stream) LinearBackwardAdapter(dA, dB, dy, x kernels.Tensor, w kernels.LinearWeight) {
 	const op = "linear backward adapter"
 	s.fail(kernels.CheckLinearBackwardAdapter(dA, dB, dy, x, w))
-	rows, in, out, r := x.Rows, w.W.Cols, w.W.Rows, w.A.Rows
+	rows, in, out, r := x.Rows, w.In(), w.Out(), w.A.Rows
 	if s.err == nil && goesSparse(w, rows) {
 		s.adapterSparse(op, dA, dB, dy, x, w)
 		return
@@ -131,7 +139,7 @@ func (s *stream) LinearBackwardWeight(dW, dy, x, mask kernels.Tensor) {
 func (s *stream) EffectiveWeight(dst kernels.Tensor, w kernels.LinearWeight) {
 	const op = "effective weight"
 	s.fail(kernels.CheckEffectiveWeight(dst, w))
-	out, in := w.W.Rows, w.W.Cols
+	out, in := w.Out(), w.In()
 	a := arguments[C.struct_rk_effective](s)
 	a.w = s.weight(op, w)
 	a.dst = s.mat(op, "dst", dst, out, in, f32|1<<w.Round)

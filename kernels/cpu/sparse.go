@@ -34,7 +34,7 @@ const (
 // goesSparse reports whether a layer of these sizes is computed over its kept
 // weights. A mask whose ones were not counted is dense.
 func goesSparse(w kernels.LinearWeight, rows int) bool {
-	out, in := w.W.Rows, w.W.Cols
+	out, in := w.Out(), w.In()
 	return !w.Mask.IsZero() && w.Kept > 0 && rows >= sparseTokens && min(out, in) >= sparseFeatures &&
 		float64(w.Kept) <= sparseDensity*float64(out)*float64(in)
 }

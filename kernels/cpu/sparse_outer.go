@@ -54,7 +54,7 @@ func (p sparseOuterPlan) scratch(r, lanes int) int {
 // adapterSparse writes dB = G·Aᵀ and dA = Bᵀ·G with G = Scale·M ⊙ (dyᵀ·x) at the
 // kept elements alone; the arguments are checked.
 func (s *stream) adapterSparse(op string, dA, dB, dy, x kernels.Tensor, w kernels.LinearWeight) {
-	rows, in, out, r := x.Rows, w.W.Cols, w.W.Rows, w.A.Rows
+	rows, in, out, r := x.Rows, w.In(), w.Out(), w.A.Rows
 	a := arguments[C.struct_rk_sparse_outer](s)
 	a.dy = s.mat(op, "dy", dy, rows, out, f32)
 	a.x = s.mat(op, "x", x, rows, in, f32)

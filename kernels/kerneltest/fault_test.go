@@ -59,12 +59,16 @@ type (
 )
 
 func (s noMaskForward) LinearForward(y, x kernels.Tensor, w kernels.LinearWeight, bias kernels.Tensor) {
-	w.Mask = kernels.Tensor{}
+	if !w.IsPacked() {
+		w.Mask = kernels.Tensor{}
+	}
 	s.Stream.LinearForward(y, x, w, bias)
 }
 
 func (s noMaskWeight) LinearBackwardAdapter(dA, dB, dy, x kernels.Tensor, w kernels.LinearWeight) {
-	w.Mask = kernels.Tensor{}
+	if !w.IsPacked() {
+		w.Mask = kernels.Tensor{}
+	}
 	s.Stream.LinearBackwardAdapter(dA, dB, dy, x, w)
 }
 

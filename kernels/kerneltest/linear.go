@@ -10,6 +10,11 @@ import (
 
 // layer describes the linear layer of a case.
 type layer struct {
+	layerShape
+	packed bool // the weight without its zeros; needs a mask
+}
+
+type layerShape struct {
 	tokens, in, out, rank int // rank 0: no adapter
 	mask                  string
 	w, round              kernels.DType
@@ -22,12 +27,15 @@ func (l layer) String() string {
 	if l.bias != "" {
 		s += "-bias-" + l.bias
 	}
+	if l.packed {
+		s += "-packed"
+	}
 	return s
 }
 
 func layers() []layer {
 	const f, b = kernels.F32, kernels.BF16
-	return []layer{
+	shapes := []layerShape{
 		{1, 1, 1, 1, "full", f, f, "", 2},
 		{1, 1, 1, 1, "empty", b, b, "fp32", 2},
 		{3, 7, 17, 0, "none", f, f, "", 0},
@@ -44,10 +52,17 @@ func layers() []layer {
 		{2, 300, 200, 7, "rows", f, f, "", 2},
 		{40, 96, 150, 65, "5:64", f, f, "fp32", 1},
 		{200, 260, 310, 8, "random", f, f, "", 2},
-		{130, 700, 330, 5, "5:16", b, b, "fp32", 2}, // several chains of k, blocks of rows and parts of columns
-		{2100, 40, 70, 3, "random", f, f, "", 2},    // several ranges of tokens
-		{26, 1500, 1450, 2, "1:4", b, b, "", 2},     // several blocks of a sparse product
+		{70, 600, 300, 5, "5:16", b, b, "fp32", 2}, // several chains of k, blocks of rows and parts of columns
+		{2100, 40, 33, 3, "random", f, f, "", 2},   // several ranges of tokens
 	}
+	var all []layer
+	for _, s := range shapes {
+		all = append(all, layer{layerShape: s})
+		if s.mask != "none" && s.tokens*s.in*s.out < 1<<23 {
+			all = append(all, layer{s, true})
+		}
+	}
+	return all
 }
 
 // keep returns the mask of a kind; nil for "none". "rows" has empty and full rows
@@ -80,10 +95,20 @@ func (g *generator) keep(kind string, rows, cols int) *sparse.Mask {
 // weight returns the operands of a layer's weight, after `at` others, and what
 // makes a LinearWeight of their tensors.
 func (g *generator) weight(l layer, at int) ([]*operand, *sparse.Mask, func(x []kernels.Tensor) kernels.LinearWeight) {
-	ops := []*operand{g.normalOf("W", l.w, l.out, l.in, 1/math.Sqrt(float64(l.in)))}
-	mask, adapter := g.keep(l.mask, l.out, l.in), -1
+	mask, adapter, kept := g.keep(l.mask, l.out, l.in), -1, 0
+	if mask != nil {
+		kept = mask.Count()
+	}
+	deviation := 1 / math.Sqrt(float64(l.in))
+	ops := []*operand{nil}
 	if mask != nil {
 		ops = append(ops, g.masked("mask", *mask))
+	}
+	if l.packed {
+		ops[0] = g.normalOf("packed W", l.w, 1, kept, deviation)
+		ops = append(ops, g.tileStarts(*mask))
+	} else {
+		ops[0] = g.normalOf("W", l.w, l.out, l.in, deviation)
 	}
 	if l.rank > 0 {
 		adapter = at + len(ops)
@@ -92,13 +117,26 @@ func (g *generator) weight(l layer, at int) ([]*operand, *sparse.Mask, func(x []
 	return ops, mask, func(x []kernels.Tensor) kernels.LinearWeight {
 		w := kernels.LinearWeight{W: x[at], Scale: l.scale, Round: l.round}
 		if mask != nil {
-			w.Mask, w.Kept = x[at+1], mask.Count()
+			w.Mask, w.Kept = x[at+1], kept
+		}
+		if l.packed {
+			w.W, w.Packed = kernels.Tensor{}, kernels.PackedWeight{Out: l.out, In: l.in, Values: x[at], Offsets: x[at+2]}
 		}
 		if adapter >= 0 {
 			w.A, w.B = x[adapter], x[adapter+1]
 		}
 		return w
 	}
+}
+
+// tileStarts returns the offsets of a weight that is packed with a mask.
+func (g *generator) tileStarts(m sparse.Mask) *operand {
+	p, err := sparse.Pack(m, kernels.BF16, make([]byte, 2*m.Rows*m.Cols))
+	if err != nil {
+		panic(fmt.Sprintf("kerneltest: %v", err))
+	}
+	across := kernels.MaskWords(m.Cols)
+	return g.each("packed offsets", kernels.I32, kernels.MaskWords(m.Rows), across, func(i, j int) float64 { return float64(p.Offsets[i*across+j]) })
 }
 
 func linearCases() (cases []testCase) {

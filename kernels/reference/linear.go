@@ -22,18 +22,40 @@ type weight struct {
 
 func newWeight(w kernels.LinearWeight) weight {
 	v := weight{scale: w.Scale, round: w.Round, bf16: w.W.DType == kernels.BF16, bits: !w.Mask.IsZero(), lora: !w.A.IsZero()}
-	if v.bf16 {
-		v.wBF16 = view[uint16](w.W)
-	} else {
-		v.w = floats(w.W)
-	}
 	if v.bits {
 		v.mask = view[uint64](w.Mask)
+	}
+	switch {
+	case w.IsPacked():
+		v.w = unpacked(w.Packed, v.mask)
+	case v.bf16:
+		v.wBF16 = view[uint16](w.W)
+	default:
+		v.w = floats(w.W)
 	}
 	if v.lora {
 		v.a, v.b = floats(w.A), floats(w.B)
 	}
 	return v
+}
+
+// unpacked returns a packed weight with its zeros.
+func unpacked(p kernels.PackedWeight, mask matrix[uint64]) matrix[float32] {
+	w, values, starts := newMatrix[float32](p.Out, p.In), widened(p.Values).row(0), view[int32](p.Offsets)
+	for tr := range starts.rows {
+		for tc := range starts.cols {
+			n := int(starts.row(tr)[tc])
+			for o := tr * tile; o < min(p.Out, (tr+1)*tile); o++ {
+				for i := tc * tile; i < min(p.In, (tc+1)*tile); i++ {
+					if bit(mask.row(o), i) {
+						w.row(o)[i] = values[n]
+						n++
+					}
+				}
+			}
+		}
+	}
+	return w
 }
 
 // effective writes columns lo to lo+len(dst)-1 of row o of W_eff into dst: every
@@ -67,7 +89,7 @@ func (v weight) effective(dst []float32, o, lo int) {
 }
 
 func (s *stream) LinearForward(y, x kernels.Tensor, w kernels.LinearWeight, bias kernels.Tensor) {
-	if !s.begin(kernels.CheckLinearForward(y, x, w, bias), y, x, w.W, w.Mask, w.A, w.B, bias) {
+	if !s.begin(kernels.CheckLinearForward(y, x, w, bias), y, x, w.W, w.Packed.Values, w.Packed.Offsets, w.Mask, w.A, w.B, bias) {
 		return
 	}
 	v, rows := newWeight(w), newMatrix[float32](tile, x.Cols)
@@ -85,7 +107,7 @@ func (s *stream) LinearForward(y, x kernels.Tensor, w kernels.LinearWeight, bias
 }
 
 func (s *stream) LinearBackwardInput(dx, dy kernels.Tensor, w kernels.LinearWeight, accumulate bool) {
-	if !s.begin(kernels.CheckLinearBackwardInput(dx, dy, w), dx, dy, w.W, w.Mask, w.A, w.B) {
+	if !s.begin(kernels.CheckLinearBackwardInput(dx, dy, w), dx, dy, w.W, w.Packed.Values, w.Packed.Offsets, w.Mask, w.A, w.B) {
 		return
 	}
 	v, g := newWeight(w), floats(dy)
@@ -115,7 +137,7 @@ func gradientRow(g []float64, o int, dy, x matrix[float32], mask matrix[uint64],
 }
 
 func (s *stream) LinearBackwardAdapter(dA, dB, dy, x kernels.Tensor, w kernels.LinearWeight) {
-	if !s.begin(kernels.CheckLinearBackwardAdapter(dA, dB, dy, x, w), dA, dB, dy, x, w.W, w.Mask, w.A, w.B) {
+	if !s.begin(kernels.CheckLinearBackwardAdapter(dA, dB, dy, x, w), dA, dB, dy, x, w.W, w.Packed.Values, w.Packed.Offsets, w.Mask, w.A, w.B) {
 		return
 	}
 	v := newWeight(w)
@@ -155,7 +177,7 @@ func (s *stream) LinearBackwardWeight(dW, dy, x, mask kernels.Tensor) {
 }
 
 func (s *stream) EffectiveWeight(dst kernels.Tensor, w kernels.LinearWeight) {
-	if !s.begin(kernels.CheckEffectiveWeight(dst, w), dst, w.W, w.Mask, w.A, w.B) {
+	if !s.begin(kernels.CheckEffectiveWeight(dst, w), dst, w.W, w.Packed.Values, w.Packed.Offsets, w.Mask, w.A, w.B) {
 		return
 	}
 	v, row := newWeight(w), make([]float32, dst.Cols)

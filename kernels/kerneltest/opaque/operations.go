@@ -93,6 +93,7 @@ func (s *stream) Gemm(g kernels.GemmArgs) {
 
 func weight(w kernels.LinearWeight, at view) kernels.LinearWeight {
 	w.W, w.Mask, w.A, w.B = at(w.W), at(w.Mask), at(w.A), at(w.B)
+	w.Packed.Values, w.Packed.Offsets = at(w.Packed.Values), at(w.Packed.Offsets)
 	return w
 }
 
