@@ -35,19 +35,20 @@ type pool struct {
 	ended   sync.WaitGroup
 }
 
-// worker is a goroutine that waits for jobs, with its scratch memory.
+// worker is a goroutine that waits for jobs, with its scratch memory. posted is the
+// job in its mail that it has not begun: either it takes the job out and runs it, or
+// the stream takes it out. A stream compares with its own job: by then the worker may
+// have done that one and hold another's.
 type worker struct {
 	mail    chan *job
-	state   atomic.Int32
+	posted  atomic.Pointer[job]
 	scratch scratch
 }
 
-// The states of a worker: a posted job is either run or cancelled.
-const (
-	waiting int32 = iota
-	posted
-	running
-)
+// awake is how often a worker that has nothing to do looks for its next job before
+// it sleeps: some 50 µs, longer than what lies between two operations of a step and
+// than what it takes to wake a thread.
+const awake = 30000
 
 func newPool(n int) *pool {
 	p := &pool{}
@@ -63,8 +64,17 @@ func newPool(n int) *pool {
 
 func (p *pool) serve(w *worker) {
 	defer p.ended.Done()
-	for j := range w.mail {
-		if !w.state.CompareAndSwap(posted, running) {
+	for {
+		for range awake {
+			if len(w.mail) > 0 {
+				break
+			}
+		}
+		j, open := <-w.mail
+		if !open {
+			break
+		}
+		if !w.posted.CompareAndSwap(j, nil) {
 			p.put(w)
 			continue
 		}
@@ -72,7 +82,6 @@ func (p *pool) serve(w *worker) {
 		if mem, err := w.scratch.atLeast(j.scratch); err == nil {
 			C.rk_run_shared(j.fn, j.args, C.int64_t(j.tasks), j.next, mem)
 		}
-		w.state.Store(waiting)
 		done := j.done
 		p.put(w)
 		done <- struct{}{}
@@ -99,12 +108,12 @@ func (p *pool) put(w *worker) {
 
 // post hands w, which was taken, a job.
 func (w *worker) post(j *job) {
-	w.state.Store(posted)
+	w.posted.Store(j)
 	w.mail <- j
 }
 
-// cancel withdraws a posted job and reports whether w had not begun it.
-func (w *worker) cancel() bool { return w.state.CompareAndSwap(posted, waiting) }
+// cancel withdraws j and reports whether w had not begun it.
+func (w *worker) cancel(j *job) bool { return w.posted.CompareAndSwap(j, nil) }
 
 // close ends the workers. No stream may be running.
 func (p *pool) close() {
