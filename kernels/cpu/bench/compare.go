@@ -83,6 +83,9 @@ func compare(ctx context.Context, o Options, dev kernels.Device, lib *openblas.L
 	}
 	var ours, theirs, ratios []float64
 	for range o.Turns {
+		if lib != nil && o.Threads > 1 {
+			time.Sleep(rest)
+		}
 		a := turn(o.Turn, shape.flops(), w.ours)
 		ours = append(ours, a)
 		if lib != nil {
@@ -97,8 +100,13 @@ func compare(ctx context.Context, o Options, dev kernels.Device, lib *openblas.L
 	return row, nil
 }
 
-// turn repeats f for at least d and returns GFLOP/s.
+// rest is what OpenBLAS's threads need to fall asleep after a call: they spin for
+// 2²⁶ cycles, on the processors that our threads would use.
+const rest = 40 * time.Millisecond
+
+// turn repeats f for at least d, after once to wake threads, and returns GFLOP/s.
 func turn(d time.Duration, flops float64, f func()) float64 {
+	f()
 	start := time.Now()
 	for n := 1; ; n++ {
 		f()

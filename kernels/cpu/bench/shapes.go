@@ -53,6 +53,25 @@ func Demo() []Shape {
 // Large returns the shapes of a layer of a 7B language model.
 func Large() []Shape { return every(Shape{Rows: 2048, Out: 4096, In: 4096}, 16) }
 
+// SmolVLM returns the shapes of SmolVLM-256M: the vision tower (SigLIP-B/16, 1024
+// tokens an image), the language tower at 128 to 1024 tokens (keys and values, queries
+// and output, the MLP, the head) and the connector.
+func SmolVLM() []Shape {
+	sizes := []Shape{
+		{Rows: 1024, Out: 768, In: 768}, {Rows: 1024, Out: 3072, In: 768}, {Rows: 1024, Out: 768, In: 3072},
+		{Rows: 64, Out: 576, In: 12288},
+	}
+	for _, tokens := range []int{128, 512, 1024} {
+		sizes = append(sizes, Shape{Rows: tokens, Out: 192, In: 576}, Shape{Rows: tokens, Out: 576, In: 576},
+			Shape{Rows: tokens, Out: 1536, In: 576}, Shape{Rows: tokens, Out: 576, In: 1536}, Shape{Rows: tokens, Out: 49280, In: 576})
+	}
+	var shapes []Shape
+	for _, d := range sizes {
+		shapes = append(shapes, every(d, 16)...)
+	}
+	return shapes
+}
+
 func every(d Shape, rank int) []Shape {
 	var shapes []Shape
 	for _, op := range []Op{GemmNT, GemmNN, GemmTN, Forward, Input, Adapter, Weighted} {
