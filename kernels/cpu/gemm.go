@@ -14,8 +14,8 @@ import (
 // Blocking of matrix products, in elements. kBlock is part of what decides the
 // bits of a result; the others only divide work.
 const (
-	kBlock      = 256  // of k: a panel of B stays in the first-level cache
-	columnBlock = 1024 // of columns: packed B
+	kBlock      = 256  // of k: a panel of B and one of A stay in the second-level cache
+	columnBlock = 2048 // of columns: packed B, twice, stays in the third-level cache
 	columnGroup = 256  // columns of a task where there are few blocks of rows
 	fewRows     = 8    // blocks of rows
 	rowBlock    = 96   // rows of a task; a multiple of every register tile's rows
@@ -35,7 +35,7 @@ func (s *stream) Gemm(g kernels.GemmArgs) {
 		return
 	}
 	if g.Form == kernels.TN {
-		s.outerProduct("gemm", g.C, g.A, g.B, kernels.Tensor{}, g.Accumulate)
+		s.weightGradient("gemm", g.C, g.A, g.B, kernels.Tensor{}, g.Accumulate)
 		return
 	}
 	if k == 0 && !g.Accumulate {
@@ -49,48 +49,42 @@ func (s *stream) Gemm(g kernels.GemmArgs) {
 	s.multiply(a, m, n, k, g.Accumulate, nil)
 }
 
-// multiply runs a product whose operands are set: for each block of columns and
-// of k, B is packed and multiplied with. bias, n floats, is added at the end.
+// multiply runs a product whose operands are set. bias, n floats, is added at the end.
 func (s *stream) multiply(a *C.struct_rk_gemm, m, n, k int, accumulate bool, bias unsafe.Pointer) {
 	if s.err != nil || m == 0 || n == 0 || k == 0 {
 		return
 	}
 	kc := evenBlocks(k, kBlock)
-	nc := min(roundUp(n, maskWord), columnBlock)
-	a.panels = (*C.float)(s.shared(4 * (nc*kc + tilePadding)))
-	a.m, a.n = C.int64_t(m), C.int64_t(n)
-	a.direct = boolean(a.a.dtype == C.RK_F32 && (k <= 2*kBlock || n <= maskWord))
+	nc := evenBlocks(n, columnBlock)
+	a.direct = boolean(a.a_by_k == 0 && a.a.dtype == C.RK_F32 && (k <= 2*kBlock || n <= maskWord))
 	mc := rowBlock
-	if a.direct != 0 {
+	if a.direct != 0 || m < fewRows*rowBlock {
 		mc = directRows
 	}
 	group := nc
 	if m < fewRows*mc {
-		group = columnGroup
+		group = min(nc, columnGroup)
 	}
-	a.mc, a.jg = C.int64_t(mc), C.int64_t(group)
-	packScratch := 4 * (int(s.table.nr)*maskWord + 16*maskWord + tilePadding)
-	cost := 1 + int(a.b.a.rows)
-	for j := 0; j < n; j += nc {
-		cols := min(nc, n-j)
-		a.j0, a.nc = C.int64_t(j), C.int64_t(cols)
-		for p := 0; p < k; p += kc {
-			depth := min(kc, k-p)
-			a.k0, a.kc = C.int64_t(p), C.int64_t(depth)
-			packs := (cols + maskWord - 1) / maskWord
-			if a.b_by_n != 0 {
-				packs = (cols + int(s.table.nr) - 1) / int(s.table.nr)
-			}
-			s.run(s.table.pack, packs, packScratch, cols*depth*cost/mulAddsPerUnit)
-			a.accumulate = boolean(accumulate || p > 0)
-			a.bias = nil
-			if p+depth == k {
-				a.bias = (*C.float)(bias)
-			}
-			tasks := ((m + mc - 1) / mc) * ((cols + group - 1) / group)
-			s.run(s.table.multiply, tasks, 4*(rowBlock*kc+tilePadding), m*cols*depth/mulAddsPerUnit)
-		}
+	packs := nc / maskWord
+	if a.b_by_n != 0 {
+		packs = (nc + int(s.table.nr) - 1) / int(s.table.nr)
 	}
+	products := ((m + mc - 1) / mc) * ((nc + group - 1) / group)
+	phases := ((n + nc - 1) / nc) * ((k + kc - 1) / kc)
+	progress := roundUp(1+products, maskWord/2)
+	mem := s.shared(8*progress + 4*(2*nc*kc+tilePadding))
+	if s.err != nil {
+		return
+	}
+	a.progress, a.panels = (*C.int64_t)(mem), (*C.float)(unsafe.Add(mem, 8*progress))
+	clear(unsafe.Slice((*int64)(mem), progress))
+	a.m, a.n, a.k = C.int64_t(m), C.int64_t(n), C.int64_t(k)
+	a.nc, a.kc, a.mc, a.jg = C.int64_t(nc), C.int64_t(kc), C.int64_t(mc), C.int64_t(group)
+	a.packs, a.products = C.int64_t(packs), C.int64_t(products)
+	a.accumulate, a.bias = boolean(accumulate), (*C.float)(bias)
+	scratch := 4 * max(int(s.table.nr)*maskWord+16*maskWord+tilePadding, rowBlock*kc+tilePadding)
+	work := n * k * (1 + int(a.b.a.rows)) / mulAddsPerUnit
+	s.run(s.table.multiply, phases*(packs+products), scratch, work+m*n*k/mulAddsPerUnit)
 }
 
 // evenBlocks divides n into blocks of one size, a multiple of maskWord, at most limit.

@@ -11,22 +11,24 @@ struct rk_weight {
 	int32_t round;
 };
 
-/* C (m, n) = A·B over one block of columns and of k, in two phases: pack B
- * (tasks: panels or groups of 64 columns), then multiply (tasks: blocks of mc
- * rows times groups of jg columns). */
+/* C (m, n) = A·B in phases, one for each block of nc columns and, within it, of kc
+ * of k. The tasks of a phase first pack B (a panel, or 64 columns, each), then multiply
+ * (blocks of mc rows times groups of jg columns). Tasks are taken in ascending order,
+ * and a task waits only for tasks before it: for those that packed what it reads, and
+ * for those that read what it overwrites, two phases before. */
 struct rk_gemm {
-	struct rk_mat a, c;
+	struct rk_mat a, c, mask; /* mask zeroes elements of C at the end; data NULL: none */
 	struct rk_weight b;
-	int64_t m, n;
-	int64_t j0, nc;      /* the block's columns */
-	int64_t k0, kc;      /* and its part of k */
-	int64_t mc, jg;
+	int64_t m, n, k;
+	int64_t nc, kc, mc, jg;
+	int64_t packs, products; /* tasks of a phase; packs is 0 where B is read where it lies */
 	int32_t a_by_k;      /* A is (k, m) */
 	int32_t b_by_n;      /* B is (n, k) */
 	int32_t direct;      /* A is read where it lies */
 	int32_t accumulate;  /* C += */
-	float *panels;       /* packed B: panel p at p·nr·kc */
-	const float *bias;   /* added after the block, or NULL; readable to a multiple of nr */
+	float *panels;       /* packed B of the even phases, then of the odd ones */
+	int64_t *progress;   /* how many packs are done, then for each product of a phase in how many phases it is */
+	const float *bias;   /* added at the end, or NULL; readable to a multiple of nr */
 };
 
 /* G (out, in) = Aᵀ·B of A (t, out) and B (t, in), a tile of gm × gn at a time
@@ -60,4 +62,4 @@ struct rk_effective {
 	struct rk_weight w;
 };
 
-#define RK_GEMM_OPS(X) X(pack) X(multiply) X(outer) X(reduce) X(effective_weight)
+#define RK_GEMM_OPS(X) X(multiply) X(outer) X(reduce) X(effective_weight)

@@ -26,27 +26,83 @@ RK_INLINE void K(tiles_of)(struct K(operands) o, int by_rows, int64_t rows, int6
 	}
 }
 
+/* Packs one panel, or 64 columns, of the block of a phase. */
+RK_INLINE void K(pack_task)(const struct rk_gemm *g, const struct K(block) *b, int64_t phase, int64_t task, float *t)
+{
+	rk_wait(g->progress, phase * g->packs);
+	for (int64_t i = 0; phase > 1 && i < g->products; i++) rk_wait(g->progress + 1 + i, phase - 1);
+	if (g->b_by_n && task * RK_NR < b->nc) K(pack_by_n)(b, task, t);
+	if (!g->b_by_n && task * 64 < b->nc) K(pack_by_k)(b, task, t);
+	__atomic_fetch_add(g->progress, 1, __ATOMIC_RELEASE);
+}
+
+/* Rows of C of which all columns of the last block are done: zeroes what the mask does not keep. */
+RK_INLINE void K(mask_rows)(const struct rk_gemm *g, int64_t i0, int64_t rows, int64_t j0, int64_t cols)
+{
+	for (int64_t i = i0; i < i0 + rows; i++) {
+		const uint64_t *m = (const uint64_t *)g->mask.data + i * g->mask.stride + (j0 >> 6);
+		float *c = rk_f32(g->c, i) + j0;
+		for (int64_t j = 0; j < cols; j += VL) {
+			uint32_t bits = (uint32_t)(m[j >> 6] >> (j & 63) & ((1u << VL) - 1));
+			if (cols - j >= VL) vf_store(c + j, vf_keep(vf_load(c + j), bits));
+			else vf_storen(c + j, vf_keep(vf_loadn(c + j, cols - j), bits), cols - j);
+		}
+	}
+}
+
+/* Multiplies a block of rows with a group of columns of the block. */
+RK_INLINE void K(product_task)(const struct rk_gemm *g, const struct K(block) *b, int64_t i0, int64_t j0, float *packed)
+{
+	int64_t rows = rk_least(g->m - i0, g->mc), cols = rk_least(b->nc - j0, g->jg), c0 = b->j0 + j0;
+	int last = b->k0 + b->kc == g->k;
+	if (cols <= 0) return;
+	struct K(operands) o = {
+		.b = b->panels + j0 * b->kc, .bk = RK_NR, .kc = b->kc, .accumulate = g->accumulate || b->k0 > 0,
+		.c = rk_f32(g->c, i0) + c0, .ldc = g->c.stride,
+		.bias = g->bias && last ? g->bias + c0 : 0,
+	};
+	int64_t pitch = RK_NR * b->kc;
+	if (!g->packs) {
+		o.b = (const float *)g->b.w.data + b->k0 * g->b.w.stride + c0;
+		o.bk = g->b.w.stride;
+		pitch = RK_NR;
+	}
+	if (g->direct && g->a_by_k) {
+		o.a = (const float *)g->a.data + b->k0 * g->a.stride + i0;
+		o.ak = g->a.stride;
+		K(tiles_of)(o, 0, rows, cols, RK_MR, pitch);
+	} else if (g->direct) {
+		o.a = (const float *)g->a.data + i0 * g->a.stride + b->k0;
+		o.ai = g->a.stride;
+		K(tiles_of)(o, 1, rows, cols, RK_MR * g->a.stride, pitch);
+	} else {
+		if (g->a_by_k) K(pack_columns)(RK_MR, g->a, i0, rows, b->k0, b->kc, packed);
+		else K(pack_rows)(g->a, i0, rows, b->k0, b->kc, packed);
+		o.a = packed;
+		o.ak = RK_MR;
+		K(tiles_of)(o, 0, rows, cols, RK_MR * b->kc, pitch);
+	}
+	if (g->mask.data && last) K(mask_rows)(g, i0, rows, c0, cols);
+}
+
 static void K(multiply)(const void *args, int64_t task, void *scratch)
 {
 	const struct rk_gemm *g = args;
-	int64_t groups = (g->nc + g->jg - 1) / g->jg;
-	int64_t i0 = task / groups * g->mc, j0 = task % groups * g->jg;
-	int64_t rows = rk_least(g->m - i0, g->mc), cols = rk_least(g->nc - j0, g->jg);
-	struct K(operands) o = {
-		.b = g->panels + j0 * g->kc, .bk = RK_NR, .kc = g->kc, .accumulate = g->accumulate,
-		.c = rk_f32(g->c, i0) + g->j0 + j0, .ldc = g->c.stride,
-		.bias = g->bias ? g->bias + g->j0 + j0 : 0,
-	};
-	if (g->direct) {
-		o.a = (const float *)g->a.data + i0 * g->a.stride + g->k0;
-		o.ai = g->a.stride;
-		K(tiles_of)(o, 1, rows, cols, RK_MR * g->a.stride, RK_NR * g->kc);
+	int64_t blocks = (g->k + g->kc - 1) / g->kc, groups = (g->nc + g->jg - 1) / g->jg;
+	int64_t phase = task / (g->packs + g->products), step = task % (g->packs + g->products);
+	struct K(block) b = {.w = &g->b, .j0 = phase / blocks * g->nc, .k0 = phase % blocks * g->kc};
+	b.nc = rk_least(g->n - b.j0, g->nc);
+	b.kc = rk_least(g->k - b.k0, g->kc);
+	b.panels = g->panels + (phase & 1) * g->nc * g->kc;
+	if (step < g->packs) {
+		K(pack_task)(g, &b, phase, step, scratch);
 		return;
 	}
-	K(pack_rows)(g->a, i0, rows, g->k0, g->kc, scratch);
-	o.a = scratch;
-	o.ak = RK_MR;
-	K(tiles_of)(o, 0, rows, cols, RK_MR * g->kc, RK_NR * g->kc);
+	step -= g->packs;
+	rk_wait(g->progress, (phase + 1) * g->packs);
+	rk_wait(g->progress + 1 + step, phase);
+	K(product_task)(g, &b, step / groups * g->mc, step % groups * g->jg, scratch);
+	__atomic_store_n(g->progress + 1 + step, phase + 1, __ATOMIC_RELEASE);
 }
 
 /* Scales the tile and zeroes what the mask does not keep. */
@@ -69,7 +125,8 @@ RK_INLINE void K(fold_tile)(const struct rk_outer *g, const float *t, int64_t i0
                             int64_t row_part, int64_t col_part, float *panels)
 {
 	int64_t r = g->lora_a.rows;
-	struct rk_gemm pack = {.b = {.w = g->lora_a}, .kc = cols, .k0 = j0, .nc = r, .panels = panels};
+	const struct rk_weight w = {.w = g->lora_a};
+	struct K(block) pack = {.w = &w, .kc = cols, .k0 = j0, .nc = r, .panels = panels};
 	for (int64_t p = 0; p * RK_NR < r; p++) K(pack_by_n)(&pack, p, 0);
 	struct K(operands) db = {
 		.a = t, .ai = g->gn, .b = panels, .bk = RK_NR, .kc = cols,

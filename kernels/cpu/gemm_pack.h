@@ -1,8 +1,7 @@
 /* Packing operands into panels. */
 
-/* Writes the VL × VL block at rows src[0…VL−1] transposed: its column k to dst + k·ld,
- * k < n, in ascending order (a later row may overwrite the end of an earlier one). */
-RK_INLINE void K(transpose_block)(const float *const *src, int64_t at, float *dst, int64_t ld, int64_t n)
+/* t[k] = column k of the VL × VL block at rows src[0…VL−1]. */
+RK_INLINE void K(transpose)(const float *const *src, int64_t at, vf *out)
 {
 #if defined(RK_AVX512)
 	__m512 r[16], t[16];
@@ -27,16 +26,10 @@ RK_INLINE void K(transpose_block)(const float *const *src, int64_t at, float *ds
 	for (int e = 0; e < 4; e++) {
 		__m512 a = _mm512_shuffle_f32x4(r[e], r[4 + e], 0x88), b = _mm512_shuffle_f32x4(r[e], r[4 + e], 0xdd);
 		__m512 c = _mm512_shuffle_f32x4(r[8 + e], r[12 + e], 0x88), d = _mm512_shuffle_f32x4(r[8 + e], r[12 + e], 0xdd);
-		t[e] = _mm512_shuffle_f32x4(a, c, 0x88);
-		t[8 + e] = _mm512_shuffle_f32x4(a, c, 0xdd);
-		t[4 + e] = _mm512_shuffle_f32x4(b, d, 0x88);
-		t[12 + e] = _mm512_shuffle_f32x4(b, d, 0xdd);
-	}
-	if (n >= 16) {
-#pragma GCC unroll 16
-		for (int k = 0; k < 16; k++) _mm512_storeu_ps(dst + k * ld, t[k]);
-	} else {
-		for (int k = 0; k < n; k++) vf_store(dst + k * ld, (vf)t[k]);
+		out[e] = (vf)_mm512_shuffle_f32x4(a, c, 0x88);
+		out[8 + e] = (vf)_mm512_shuffle_f32x4(a, c, 0xdd);
+		out[4 + e] = (vf)_mm512_shuffle_f32x4(b, d, 0x88);
+		out[12 + e] = (vf)_mm512_shuffle_f32x4(b, d, 0xdd);
 	}
 #elif defined(RK_AVX2)
 	__m256 r[8], t[8];
@@ -58,35 +51,84 @@ RK_INLINE void K(transpose_block)(const float *const *src, int64_t at, float *ds
 	}
 #pragma GCC unroll 4
 	for (int e = 0; e < 4; e++) {
-		t[e] = _mm256_permute2f128_ps(r[e], r[4 + e], 0x20);
-		t[4 + e] = _mm256_permute2f128_ps(r[e], r[4 + e], 0x31);
+		out[e] = (vf)_mm256_permute2f128_ps(r[e], r[4 + e], 0x20);
+		out[4 + e] = (vf)_mm256_permute2f128_ps(r[e], r[4 + e], 0x31);
 	}
-	for (int k = 0; k < (n < 8 ? n : 8); k++) vf_store(dst + k * ld, (vf)t[k]);
 #else
 	vf r[VL];
 	for (int i = 0; i < VL; i++) r[i] = vf_load(src[i] + at);
-	for (int k = 0; k < (n < VL ? n : VL); k++)
-		for (int i = 0; i < VL; i++) dst[k * ld + i] = r[i][k];
+	for (int k = 0; k < VL; k++) out[k] = (vf){r[0][k], r[1][k], r[2][k], r[3][k]};
 #endif
+}
+
+/* Writes the block transposed: its column k to dst + k·ld, k < n, in ascending order (a
+ * later row may overwrite the end of an earlier one). */
+RK_INLINE void K(transpose_block)(const float *const *src, int64_t at, float *dst, int64_t ld, int64_t n)
+{
+	vf t[VL];
+	K(transpose)(src, at, t);
+	if (n >= VL) {
+#pragma GCC unroll 16
+		for (int k = 0; k < VL; k++) vf_store(dst + k * ld, t[k]);
+	} else {
+		for (int k = 0; k < n; k++) vf_store(dst + k * ld, t[k]);
+	}
+}
+
+/* The same of a block of bfloat16, VL rows of 2·VL columns: pairs are turned, then parted. */
+RK_INLINE void K(transpose_narrow)(const float *const *src, int64_t at, float *dst, int64_t ld, int64_t n)
+{
+	vf t[VL];
+	K(transpose)(src, at / 2, t);
+#pragma GCC unroll 16
+	for (int k = 0; k < VL; k++) {
+		if (2 * k < n) vf_store(dst + 2 * k * ld, (vf)((vu)t[k] << 16));
+		if (2 * k + 1 < n) vf_store(dst + (2 * k + 1) * ld, (vf)((vu)t[k] & 0xffff0000u));
+	}
 }
 
 static const float K(zeros)[64 + VL];
 
-/* A panel of B (n, k): columns j … of B's rows, that is W's rows, 64 of k at a time. */
-RK_INLINE void K(pack_by_n)(const struct rk_gemm *g, int64_t p, float *t)
+/* Where an element lies; of bfloat16, two in each float. */
+RK_INLINE void *K(element)(struct rk_mat m, int64_t row, int64_t col)
 {
-	const struct rk_weight *w = &g->b;
+	return (char *)m.data + (row * m.stride + col) * (m.dtype == RK_BF16 ? 2 : 4);
+}
+
+/* A block of B: columns j0 … j0+nc−1 and k0 … k0+kc−1; panel p goes to panels + p·RK_NR·kc. */
+struct K(block) {
+	const struct rk_weight *w;
+	int64_t j0, nc, k0, kc;
+	float *panels;
+};
+
+/* W as it lies: expanded at most. */
+RK_INLINE int K(is_stored)(const struct rk_weight *w)
+{
+	return K(is_plain)(w) || (w->w.dtype == RK_BF16 && !w->mask.data && !w->a.data);
+}
+
+/* A panel of B (n, k): columns j … of B's rows, that is W's rows, 64 of k at a time. */
+RK_INLINE void K(pack_by_n)(const struct K(block) *g, int64_t p, float *t)
+{
+	const struct rk_weight *w = g->w;
 	float *dst = g->panels + p * RK_NR * g->kc;
 	int64_t row = g->j0 + p * RK_NR;
 	int64_t rows = w->w.rows - row < RK_NR ? w->w.rows - row : RK_NR;
-	const int plain = K(is_plain)(w);
+	const int stored = K(is_stored)(w), narrow = stored && w->w.dtype == RK_BF16;
 	const float *src[RK_NR];
 	for (int64_t i = rows; i < RK_NR; i++) src[i] = K(zeros);
 	for (int64_t k = 0; k < g->kc; k += 64) {
-		if (!plain) K(weight_rows)(w, row, rows, g->k0 + k, t, 64);
+		if (!stored) K(weight_rows)(w, row, rows, g->k0 + k, t, 64);
 		for (int64_t i = 0; i < rows; i++)
-			src[i] = plain ? (const float *)w->w.data + (row + i) * w->w.stride + g->k0 + k : t + i * 64;
+			src[i] = stored ? K(element)(w->w, row + i, g->k0 + k) : t + i * 64;
 		int64_t left = g->kc - k < 64 ? g->kc - k : 64;
+		if (narrow) {
+			for (int64_t v = 0; v < left; v += 2 * VL)
+				for (int64_t h = 0; h < RK_NV; h++)
+					K(transpose_narrow)(src + h * VL, v, dst + (k + v) * RK_NR + h * VL, RK_NR, left - v);
+			continue;
+		}
 		for (int64_t v = 0; v < left; v += VL)
 			for (int64_t h = 0; h < RK_NV; h++)
 				K(transpose_block)(src + h * VL, v, dst + (k + v) * RK_NR + h * VL, RK_NR, left - v);
@@ -94,20 +136,19 @@ RK_INLINE void K(pack_by_n)(const struct rk_gemm *g, int64_t p, float *t)
 }
 
 /* 64 columns of B (k, n): as many panels as that is. */
-RK_INLINE void K(pack_by_k)(const struct rk_gemm *g, int64_t group, float *t)
+RK_INLINE void K(pack_by_k)(const struct K(block) *g, int64_t group, float *t)
 {
-	const struct rk_weight *w = &g->b;
+	const struct rk_weight *w = g->w;
 	int64_t col = g->j0 + group * 64;
 	int64_t left = g->j0 + g->nc - col < 64 ? g->j0 + g->nc - col : 64;
 	float *panel = g->panels + group * 64 * g->kc;
-	const int plain = K(is_plain)(w);
+	const int stored = K(is_stored)(w);
 	for (int64_t k = 0; k < g->kc; k += 16) {
 		int64_t rows = g->kc - k < 16 ? g->kc - k : 16;
-		const float *src = t;
-		int64_t ld = 64;
-		if (plain) {
-			ld = w->w.stride;
-			src = (const float *)w->w.data + (g->k0 + k) * ld + col;
+		struct rk_mat src = {.data = t, .stride = 64, .dtype = RK_F32};
+		if (stored) {
+			src = w->w;
+			src.data = K(element)(w->w, g->k0 + k, col);
 		} else {
 			K(weight_rows)(w, g->k0 + k, rows, col, t, 64);
 		}
@@ -115,16 +156,9 @@ RK_INLINE void K(pack_by_k)(const struct rk_gemm *g, int64_t group, float *t)
 			float *dst = panel + c * g->kc + k * RK_NR;
 			for (int64_t i = 0; i < rows; i++)
 #pragma GCC unroll 2
-				for (int j = 0; j < RK_NV; j++) vf_store(dst + i * RK_NR + j * VL, vf_load(src + i * ld + c + j * VL));
+				for (int j = 0; j < RK_NV; j++) vf_store(dst + i * RK_NR + j * VL, K(load_weight)(src, i, c + j * VL));
 		}
 	}
-}
-
-static void K(pack)(const void *args, int64_t task, void *scratch)
-{
-	const struct rk_gemm *g = args;
-	if (g->b_by_n) K(pack_by_n)(g, task, scratch);
-	else K(pack_by_k)(g, task, scratch);
 }
 
 /* Rows i0 … i0+rows−1 and k0 … k0+kc−1 of A as panels; rows past the last are arbitrary.

@@ -56,6 +56,9 @@ void rk_run(rk_task fn, const void *args, int64_t n, void *scratch);
 /* rk_run_shared runs tasks from *next on until n; several threads may share next. */
 void rk_run_shared(rk_task fn, const void *args, int64_t n, int64_t *next, void *scratch);
 
+/* rk_wait waits until *at, which other tasks of the operation raise, is at least value. */
+void rk_wait(const int64_t *at, int64_t value);
+
 /* rk_alloc returns bytes zeroed bytes aligned to 64 with padding behind, or NULL. */
 void *rk_alloc(int64_t bytes);
 void rk_free(void *p);

@@ -132,7 +132,7 @@ func (s *stream) LinearBackwardAdapter(dA, dB, dy, x kernels.Tensor, w kernels.L
 // LinearBackwardWeight writes dW = M ⊙ (dyᵀ·x).
 func (s *stream) LinearBackwardWeight(dW, dy, x, mask kernels.Tensor) {
 	s.fail(kernels.CheckLinearBackwardWeight(dW, dy, x, mask))
-	s.outerProduct("linear backward weight", dW, dy, x, mask, false)
+	s.weightGradient("linear backward weight", dW, dy, x, mask, false)
 }
 
 // EffectiveWeight writes W_eff into dst, F32 or w.Round.

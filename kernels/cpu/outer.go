@@ -45,13 +45,34 @@ func (p outerPlan) fill(a *C.struct_rk_outer, rows, out, in, r int) int {
 	return 4 * (gm*gn + (gm+12)*p.kc + gn*max(p.kc, roundUp(r, maskWord)) + 3*tilePadding)
 }
 
-// outerProduct writes or accumulates c (out, in) = mask ⊙ (aᵀ·b) for a (rows, out)
-// and b (rows, in).
-func (s *stream) outerProduct(op string, c, x, y, mask kernels.Tensor, accumulate bool) {
+// driverOut is the number of elements of a weight gradient from which it is divided
+// into enough tasks without splitting the rows that it sums over.
+const driverOut = 1 << 16
+
+// weightGradient writes c (out, in) = mask ⊙ (xᵀ·y) for x (rows, out) and y (rows, in),
+// or adds it; with a mask it only writes.
+func (s *stream) weightGradient(op string, c, x, y, mask kernels.Tensor, accumulate bool) {
 	rows, out, in := x.Rows, x.Cols, y.Cols
 	if rows == 0 && !accumulate {
 		s.Fill(c, 0)
 	}
+	if out*in < driverOut {
+		s.outerProduct(op, c, x, y, mask, accumulate)
+		return
+	}
+	a := arguments[C.struct_rk_gemm](s)
+	a.c = s.mat(op, "C", c, out, in, f32)
+	a.a = s.mat(op, "A", x, rows, out, f32|bf16)
+	a.b.w = s.mat(op, "B", y, rows, in, f32|bf16)
+	a.mask = s.optional(op, "mask", mask, out, kernels.MaskWords(in), u64)
+	a.a_by_k = 1
+	s.multiply(a, out, in, rows, accumulate, nil)
+}
+
+// outerProduct writes or accumulates c (out, in) = mask ⊙ (aᵀ·b) for a (rows, out)
+// and b (rows, in).
+func (s *stream) outerProduct(op string, c, x, y, mask kernels.Tensor, accumulate bool) {
+	rows, out, in := x.Rows, x.Cols, y.Cols
 	a := arguments[C.struct_rk_outer](s)
 	a.c = s.mat(op, "C", c, out, in, f32)
 	a.a = s.mat(op, "A", x, rows, out, f32|bf16)

@@ -9,6 +9,11 @@
 extern int madvise(void *addr, size_t length, int advice);
 enum { RK_MADV_HUGEPAGE = 14 };
 #endif
+#if defined(__unix__) || defined(__APPLE__)
+extern int sched_yield(void); /* hidden likewise */
+#else
+static void sched_yield(void) {}
+#endif
 
 void rk_run(rk_task fn, const void *args, int64_t n, void *scratch)
 {
@@ -21,6 +26,17 @@ void rk_run_shared(rk_task fn, const void *args, int64_t n, int64_t *next, void 
 		int64_t i = __atomic_fetch_add(next, 1, __ATOMIC_RELAXED);
 		if (i >= n) return;
 		fn(args, i, scratch);
+	}
+}
+
+/* What is waited for takes microseconds, unless the thread that does it lost its processor. */
+void rk_wait(const int64_t *at, int64_t value)
+{
+	for (int spins = 0; __atomic_load_n(at, __ATOMIC_ACQUIRE) < value; spins++) {
+		if (spins > 2000) sched_yield();
+#if defined(__x86_64__)
+		else __builtin_ia32_pause();
+#endif
 	}
 }
 
