@@ -20,6 +20,8 @@ const (
 	fewRows     = 8    // blocks of rows
 	rowBlock    = 96   // rows of a task; a multiple of every register tile's rows
 	directRows  = 48   // the same where A is not packed
+	fewPacked   = 12   // rows up to which B is not packed where it lies by k
+	fewColumns  = 64   // columns of a task where there are few rows
 	maskWord    = 64   // columns that one mask word covers
 	tilePadding = 64   // floats that packing may write past the end
 )
@@ -55,6 +57,11 @@ func (s *stream) multiply(a *C.struct_rk_gemm, m, n, k int, accumulate bool, bia
 		return
 	}
 	kc := evenBlocks(k, kBlock)
+	a.m, a.n, a.k, a.kc = C.int64_t(m), C.int64_t(n), C.int64_t(k), C.int64_t(kc)
+	a.accumulate, a.bias = boolean(accumulate), (*C.float)(bias)
+	if m <= C.RK_FEW && s.multiplyFew(a) {
+		return
+	}
 	nc := evenBlocks(n, columnBlock)
 	a.direct = boolean(a.a_by_k == 0 && a.a.dtype == C.RK_F32 && (k <= 2*kBlock || n <= maskWord))
 	mc := rowBlock
@@ -66,7 +73,9 @@ func (s *stream) multiply(a *C.struct_rk_gemm, m, n, k int, accumulate bool, bia
 		group = min(nc, columnGroup)
 	}
 	packs := nc / maskWord
-	if a.b_by_n != 0 {
+	if a.b_by_n == 0 && m <= fewPacked && stored(&a.b) && a.b.w.dtype == C.RK_F32 {
+		packs = 0
+	} else if a.b_by_n != 0 {
 		packs = (nc + int(s.table.nr) - 1) / int(s.table.nr)
 	}
 	products := ((m + mc - 1) / mc) * ((nc + group - 1) / group)
@@ -78,13 +87,28 @@ func (s *stream) multiply(a *C.struct_rk_gemm, m, n, k int, accumulate bool, bia
 	}
 	a.progress, a.panels = (*C.int64_t)(mem), (*C.float)(unsafe.Add(mem, 8*progress))
 	clear(unsafe.Slice((*int64)(mem), progress))
-	a.m, a.n, a.k = C.int64_t(m), C.int64_t(n), C.int64_t(k)
-	a.nc, a.kc, a.mc, a.jg = C.int64_t(nc), C.int64_t(kc), C.int64_t(mc), C.int64_t(group)
+	a.nc, a.mc, a.jg = C.int64_t(nc), C.int64_t(mc), C.int64_t(group)
 	a.packs, a.products = C.int64_t(packs), C.int64_t(products)
-	a.accumulate, a.bias = boolean(accumulate), (*C.float)(bias)
 	scratch := 4 * max(int(s.table.nr)*maskWord+16*maskWord+tilePadding, rowBlock*kc+tilePadding)
 	work := n * k * (1 + int(a.b.a.rows)) / mulAddsPerUnit
 	s.run(s.table.multiply, phases*(packs+products), scratch, work+m*n*k/mulAddsPerUnit)
+}
+
+// stored reports whether W_eff is W as it is stored.
+func stored(w *C.struct_rk_weight) bool {
+	return w.mask.data == nil && w.a.data == nil && (w.w.dtype == C.RK_BF16 || w.round == C.RK_F32)
+}
+
+// multiplyFew runs a product of a few rows, whose operands and sizes are set, without
+// packing. It reports whether it can.
+func (s *stream) multiplyFew(a *C.struct_rk_gemm) bool {
+	if a.b_by_n == 0 || a.a.dtype != C.RK_F32 || !stored(&a.b) {
+		return false
+	}
+	n, elements := int(a.n), int(a.n)*int(a.k)
+	a.jg = fewColumns
+	s.run(s.table.few_rows, (n+fewColumns-1)/fewColumns, 0, elements*(1+int(a.m))/mulAddsPerUnit)
+	return true
 }
 
 // evenBlocks divides n into blocks of one size, a multiple of maskWord, at most limit.

@@ -31,6 +31,8 @@ struct rk_gemm {
 	const float *bias;   /* added at the end, or NULL; readable to a multiple of nr */
 };
 
+enum { RK_FEW = 8 }; /* rows of A up to which B (n, k) is not packed: few_rows */
+
 /* G (out, in) = Aᵀ·B of A (t, out) and B (t, in), a tile of gm × gn at a time
  * and split into ranges of rows. A task is (split, tile row, tile column), the
  * last fastest. Each finished tile is scaled and masked and then either written
@@ -62,4 +64,4 @@ struct rk_effective {
 	struct rk_weight w;
 };
 
-#define RK_GEMM_OPS(X) X(multiply) X(outer) X(reduce) X(effective_weight)
+#define RK_GEMM_OPS(X) X(multiply) X(few_rows) X(outer) X(reduce) X(effective_weight)

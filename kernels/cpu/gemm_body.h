@@ -4,9 +4,11 @@
  * and columns are divided. */
 #include "gemm_tile.h"
 #include "gemm_weight.h"
-#include "gemm_pack.h"
 
 RK_INLINE int64_t rk_least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+#include "gemm_pack.h"
+#include "gemm_rows.h"
 
 /* All tiles of rows × cols: o describes A's first element and C's; panel p of B starts at
  * b + p·pitch. by_rows: A lies by rows (ai), else by k; A's row block r starts at a + r·astep. */
@@ -141,6 +143,9 @@ RK_INLINE void K(fold_tile)(const struct rk_outer *g, const float *t, int64_t i0
 	K(tiles_of)(da, 0, r, cols, RK_MR, RK_NR);
 }
 
+/* A matrix of so short rows that a panel of it, where it lies, shares few cache sets. */
+RK_INLINE int K(read_in_place)(struct rk_mat m) { return m.dtype == RK_F32 && m.stride <= 256; }
+
 static void K(outer)(const void *args, int64_t task, void *scratch)
 {
 	const struct rk_outer *g = args;
@@ -152,12 +157,23 @@ static void K(outer)(const void *args, int64_t task, void *scratch)
 	float *t = scratch;                        /* gm × gn, and VL floats more */
 	float *a = t + g->gm * g->gn + 64;         /* gm × kc */
 	float *b = a + (g->gm + RK_MR) * g->kc + 64; /* gn × kc, later the packed A */
+	const int a_direct = K(read_in_place)(g->a), b_direct = K(read_in_place)(g->b);
 	for (int64_t k = first; k < last; k += g->kc) {
 		int64_t kc = rk_least(last - k, g->kc);
-		K(pack_columns)(RK_MR, g->a, i0, rows, k, kc, a);
-		K(pack_columns)(RK_NR, g->b, j0, cols, k, kc, b);
 		struct K(operands) o = {.a = a, .ak = RK_MR, .b = b, .bk = RK_NR, .kc = kc, .accumulate = k > first, .c = t, .ldc = g->gn};
-		K(tiles_of)(o, 0, rows, cols, RK_MR * kc, RK_NR * kc);
+		if (a_direct) {
+			o.a = K(element)(g->a, k, i0);
+			o.ak = g->a.stride;
+		} else {
+			K(pack_columns)(RK_MR, g->a, i0, rows, k, kc, a);
+		}
+		if (b_direct) {
+			o.b = K(element)(g->b, k, j0);
+			o.bk = g->b.stride;
+		} else {
+			K(pack_columns)(RK_NR, g->b, j0, cols, k, kc, b);
+		}
+		K(tiles_of)(o, 0, rows, cols, a_direct ? RK_MR : RK_MR * kc, b_direct ? RK_NR : RK_NR * kc);
 	}
 	K(mask_tile)(g, t, i0, rows, j0, cols);
 	if (g->fold) {

@@ -15,6 +15,8 @@ const (
 	outerRows  = 192 // rows of a tile: columns of dy
 	outerCols  = 512 // columns of a tile: columns of x
 	outerBlock = 128 // rows packed at a time
+	smallBlock = 256 // the same of a small gradient
+	outerStep  = 16  // of which ranges and blocks of rows are multiples
 	splitRows  = 512 // rows of x and dy from which a split pays
 	splitTasks = 32  // tiles from which no split is needed
 )
@@ -27,9 +29,14 @@ type outerPlan struct {
 func planOuter(rows, out, in int) outerPlan {
 	p := outerPlan{down: (out + outerRows - 1) / outerRows, across: (in + outerCols - 1) / outerCols}
 	splits := min((rows+splitRows-1)/splitRows, max(1, splitTasks/(p.down*p.across)))
-	p.splitRows = roundUp((rows+splits-1)/splits, maskWord)
+	p.splitRows = roundUp((rows+splits-1)/splits, outerStep)
 	p.splits = (rows + p.splitRows - 1) / p.splitRows
-	p.kc = evenBlocks(p.splitRows, outerBlock)
+	block := outerBlock
+	if out*in < driverOut {
+		block = smallBlock
+	}
+	blocks := (p.splitRows + block - 1) / block
+	p.kc = roundUp((p.splitRows+blocks-1)/blocks, outerStep)
 	return p
 }
 

@@ -108,6 +108,47 @@ func TestRowsAreIndependentOfTheirNumber(t *testing.T) {
 	})
 }
 
+// The same of products with plain weights, which few rows meet without packing.
+func TestFewRowsHaveTheBitsOfMany(t *testing.T) {
+	everyVariant(t, func(t *testing.T, variant string) {
+		r := newRig(t, Options{Variant: variant, Threads: 2})
+		const rows, out, in = 30, 75, 613
+		x, bias := r.tensor(kernels.F32, rows, in, 1), r.tensor(kernels.BF16, 1, out, 0)
+		y, got := r.tensor(kernels.F32, rows, out, 0), r.tensor(kernels.F32, rows, out, 2)
+		r.random(x)
+		r.random(bias)
+		for _, d := range []kernels.DType{kernels.F32, kernels.BF16} {
+			byN, byK := r.tensor(d, out, in, 3), r.tensor(d, in, out, 1)
+			r.random(byN)
+			r.random(byK)
+			for name, f := range map[string]func(y, x kernels.Tensor){
+				"nt": func(y, x kernels.Tensor) {
+					r.s.Gemm(kernels.GemmArgs{C: y, A: x, B: byN, Form: kernels.NT, Accumulate: true})
+				},
+				"nn": func(y, x kernels.Tensor) {
+					r.s.Gemm(kernels.GemmArgs{C: y, A: x, B: byK, Form: kernels.NN, Accumulate: true})
+				},
+				"forward": func(y, x kernels.Tensor) { r.s.LinearForward(y, x, kernels.LinearWeight{W: byN, Round: d}, bias) },
+			} {
+				r.s.Fill(y, 0.3)
+				f(y, x)
+				all := r.floats(y)
+				for n := 1; n <= 13; n++ {
+					part := got.SliceRows(1, 1+n)
+					r.s.Fill(got, 0.3)
+					f(part, x.SliceRows(2, 2+n))
+					if !slices.Equal(r.floats(part), all[2*out:(2+n)*out]) {
+						t.Errorf("%s, %v: %d rows alone have other bits than among %d", name, d, n, rows)
+					}
+					if whole := r.floats(got); whole[out-1] != 0.3 || whole[(1+n)*out] != 0.3 {
+						t.Errorf("%s, %v: %d rows wrote outside y", name, d, n)
+					}
+				}
+			}
+		}
+	})
+}
+
 // Every operation that multiplies with W_eff uses the bits that EffectiveWeight writes.
 func TestEffectiveWeightIsTheOneMultipliedWith(t *testing.T) {
 	everyVariant(t, func(t *testing.T, variant string) {
