@@ -16,18 +16,20 @@ import (
 const (
 	kBlock      = 256  // of k: a panel of B and one of A stay in the second-level cache
 	columnBlock = 2048 // of columns: packed B, twice, stays in the third-level cache
-	columnGroup = 256  // columns of a task where there are few blocks of rows
-	fewRows     = 8    // blocks of rows
-	rowBlock    = 96   // rows of a task; a multiple of every register tile's rows
-	directRows  = 48   // the same where A is not packed
+	rowBlock    = 48   // rows of a task; its half too is a multiple of every register tile's rows
+	manyRows    = 1024 // rows from which blocks of them are enough tasks
+	fewTasks    = 12   // tasks of a phase below which columns are divided as well
+	columnGroup = 256  // columns of a task then, at least
 	fewPacked   = 12   // rows up to which B is not packed where it lies by k
 	fewColumns  = 64   // columns of a task where there are few rows
 	maskWord    = 64   // columns that one mask word covers
 	tilePadding = 64   // floats that packing may write past the end
 )
 
-// mulAddsPerUnit converts multiply-adds into the units of stream.run's work.
-const mulAddsPerUnit = 8
+// mulAddsPerUnit converts multiply-adds into the units of stream.run's work. A product
+// that takes one thread less than some 150 µs is not shared out: where the processors
+// are busy, waking a thread for it costs more than it gains.
+const mulAddsPerUnit = 64
 
 // Gemm writes or accumulates C = op(A)·op(B).
 func (s *stream) Gemm(g kernels.GemmArgs) {
@@ -65,13 +67,11 @@ func (s *stream) multiply(a *C.struct_rk_gemm, m, n, k int, accumulate bool, bia
 	nc := evenBlocks(n, columnBlock)
 	a.direct = boolean(a.a_by_k == 0 && a.a.dtype == C.RK_F32 && (k <= 2*kBlock || n <= maskWord))
 	mc := rowBlock
-	if a.direct != 0 || m < fewRows*rowBlock {
-		mc = directRows
+	if m < manyRows {
+		mc = rowBlock / 2
 	}
-	group := nc
-	if m < fewRows*mc {
-		group = min(nc, columnGroup)
-	}
+	groups := max(1, min(fewTasks/((m+mc-1)/mc), nc/columnGroup))
+	group := roundUp((nc+groups-1)/groups, maskWord)
 	packs := nc / maskWord
 	if a.b_by_n == 0 && m <= fewPacked && stored(&a.b) && a.b.w.dtype == C.RK_F32 {
 		packs = 0

@@ -89,6 +89,9 @@ func compare(ctx context.Context, o Options, dev kernels.Device, lib *openblas.L
 		a := turn(o.Turn, shape.flops(), w.ours)
 		ours = append(ours, a)
 		if lib != nil {
+			if o.Threads > 1 {
+				time.Sleep(rest)
+			}
 			b := turn(o.Turn, shape.flops(), func() { w.theirs(lib) })
 			theirs, ratios = append(theirs, b), append(ratios, a/b)
 		}
@@ -101,8 +104,8 @@ func compare(ctx context.Context, o Options, dev kernels.Device, lib *openblas.L
 }
 
 // rest is what OpenBLAS's threads need to fall asleep after a call: they spin for
-// 2²⁶ cycles, on the processors that our threads would use.
-const rest = 40 * time.Millisecond
+// 2²⁸ cycles, on the processors that our threads would use. Both sides start from it.
+const rest = 150 * time.Millisecond
 
 // turn repeats f for at least d, after once to wake threads, and returns GFLOP/s.
 func turn(d time.Duration, flops float64, f func()) float64 {
