@@ -81,6 +81,23 @@ func CheckRMSNormBackward(dx, dgamma, dy, x, gamma, rstd Tensor) error {
 		vector(gamma, "gamma", x.Cols), shaped(rstd, "rstd", F32, 1, x.Rows), gradient(dgamma, "dgamma", x.Cols))
 }
 
+// CheckAddLayerNorm verifies the arguments of [Normalisation.AddLayerNorm].
+func CheckAddLayerNorm(y, h, x, r, gamma, beta, mean, rstd Tensor) error {
+	return checkAddNorm("add and layer norm", h, x, r, func(h Tensor) error { return CheckLayerNorm(y, h, gamma, beta, mean, rstd) })
+}
+
+// CheckAddRMSNorm verifies the arguments of [Normalisation.AddRMSNorm].
+func CheckAddRMSNorm(y, h, x, r, gamma, rstd Tensor) error {
+	return checkAddNorm("add and rms norm", h, x, r, func(h Tensor) error { return CheckRMSNorm(y, h, gamma, rstd) })
+}
+
+func checkAddNorm(op string, h, x, r Tensor, norm func(h Tensor) error) error {
+	if err := checkAdd(op, h, x, r); err != nil {
+		return err
+	}
+	return norm(h)
+}
+
 func checkNorm(op string, x Tensor, errs ...error) error {
 	if err := checkAll(op, append([]error{is(x, "x", F32)}, errs...)...); err != nil {
 		return err

@@ -159,6 +159,12 @@ type Normalisation interface {
 	LayerNormBackward(dx, dgamma, dbeta, dy, x, gamma, mean, rstd Tensor, accumulate bool)
 	// RMSNorm writes y = x·rstd·gamma with rstd = 1/√(mean(x²) + eps).
 	RMSNorm(y, x, gamma Tensor, eps float32, rstd Tensor)
+	// AddLayerNorm writes h = x + r, then LayerNorm of h to y with the statistics, in
+	// one pass: the bits of Add and LayerNorm. h may be x or r.
+	AddLayerNorm(y, h, x, r, gamma, beta Tensor, eps float32, mean, rstd Tensor)
+	// AddRMSNorm writes h = x + r, then RMSNorm of h to y, with the bits of Add and
+	// RMSNorm. h may be x or r.
+	AddRMSNorm(y, h, x, r, gamma Tensor, eps float32, rstd Tensor)
 	// RMSNormBackward writes dx, or adds to it when accumulate is set, and dgamma
 	// where it is present.
 	RMSNormBackward(dx, dgamma, dy, x, gamma, rstd Tensor, accumulate bool)

@@ -27,6 +27,26 @@ func (s *stream) RMSNorm(y, x, gamma kernels.Tensor, eps float32, rstd kernels.T
 	s.normForward(s.norm("rms norm", y, x, gamma, rstd), eps)
 }
 
+// AddLayerNorm writes h = x + r and the layer norm of h.
+func (s *stream) AddLayerNorm(y, h, x, r, gamma, beta kernels.Tensor, eps float32, mean, rstd kernels.Tensor) {
+	const op = "add and layer norm"
+	s.fail(kernels.CheckAddLayerNorm(y, h, x, r, gamma, beta, mean, rstd))
+	g := s.norm(op, y, h, gamma, rstd)
+	g.a, g.b = s.mat(op, "x", x, -1, -1, f32), s.mat(op, "r", r, -1, -1, f32)
+	g.beta = s.mat(op, "beta", beta, -1, -1, f32|bf16)
+	g.mean = s.mat(op, "mean", mean, -1, -1, f32)
+	s.normForward(g, eps)
+}
+
+// AddRMSNorm writes h = x + r and the RMS norm of h.
+func (s *stream) AddRMSNorm(y, h, x, r, gamma kernels.Tensor, eps float32, rstd kernels.Tensor) {
+	const op = "add and rms norm"
+	s.fail(kernels.CheckAddRMSNorm(y, h, x, r, gamma, rstd))
+	g := s.norm(op, y, h, gamma, rstd)
+	g.a, g.b = s.mat(op, "x", x, -1, -1, f32), s.mat(op, "r", r, -1, -1, f32)
+	s.normForward(g, eps)
+}
+
 // LayerNormBackward writes dx, or adds to it, and the gradients that are present.
 func (s *stream) LayerNormBackward(dx, dgamma, dbeta, dy, x, gamma, mean, rstd kernels.Tensor, accumulate bool) {
 	const op = "layer norm backward"

@@ -1,7 +1,8 @@
 /* Layer and RMS norm; struct rk_norm says what is in args. */
 #include "activation_math.h"
 
-/* y ← (x − mean)·rstd·gamma + beta, with the statistics of each row */
+/* y ← (x − mean)·rstd·gamma + beta, with the statistics of each row. Where x is a
+ * sum, a row of it stays in the first-level cache between its passes. */
 static void K(norm)(const void *args, int64_t task, void *scratch)
 {
 	const struct rk_norm *a = args;
@@ -10,9 +11,12 @@ static void K(norm)(const void *args, int64_t task, void *scratch)
 	const void *gamma = a->gamma.data, *beta = a->beta.data;
 	(void)scratch;
 	for (int64_t r = lo; r < hi; r++) {
-		const float *x = rk_f32(a->x, r);
-		float *y = rk_f32(a->y, r), mean = 0;
+		float *x = rk_f32(a->x, r), *y = rk_f32(a->y, r), mean = 0;
 		struct rk_lanes sum = rk_lanes_of(0), squares = rk_lanes_of(0);
+		if (a->a.data) {
+			const float *p = rk_f32(a->a, r), *q = rk_f32(a->b, r);
+			RK_EACH(cols, rk_put(x + i, rk_get(p + i, w) + rk_get(q + i, w), w););
+		}
 		if (layer) {
 			RK_EACH(cols, sum.v[g] += rk_get(x + i, w););
 			mean = rk_lanes_sum(&sum) / (float)cols;

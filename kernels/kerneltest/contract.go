@@ -20,6 +20,7 @@ func contract(t *testing.T, open func() kernels.Device) {
 	t.Run("memory", func(t *testing.T) { memory(t, d) })
 	t.Run("views", func(t *testing.T) { views(t, d) })
 	t.Run("order", func(t *testing.T) { order(t, d) })
+	t.Run("sums before norms", func(t *testing.T) { addedNorms(t, d) })
 	t.Run("errors", func(t *testing.T) {
 		for _, c := range mistakes() {
 			t.Run(c.name, func(t *testing.T) { sticks(t, d, c.call) })
@@ -136,6 +137,49 @@ func order(t *testing.T, d kernels.Device) {
 		t.Errorf("ten doublings on each of two streams gave % x, want % x", got[:4], want)
 	}
 	d.Free(buffer)
+}
+
+// addedNorms compares the norms of sums with Add and the norm, bit for bit.
+func addedNorms(t *testing.T, d kernels.Device) {
+	for _, n := range append(shapes(), shape{2000, 48}, shape{33, 1030}) {
+		s, g := stream(t, d), newGenerator("added norms "+n.String(), false)
+		var x [2][]kernels.Tensor // fused, apart: y, h, mean, rstd, then the inputs
+		for i := range x {
+			for _, o := range []*operand{g.out("y", n.rows, n.cols), g.out("h", n.rows, n.cols), g.out("mean", 1, n.rows), g.out("rstd", 1, n.rows)} {
+				x[i] = append(x[i], o.tensor(alloc(t, d, len(o.data))))
+			}
+		}
+		for _, o := range []*operand{g.normal("x", n.rows, n.cols, 3), g.normal("r", n.rows, n.cols, 1), g.normal("gamma", 1, n.cols, 1), g.normal("beta", 1, n.cols, 1)} {
+			b := alloc(t, d, len(o.data))
+			s.Upload(o.whole(b), o.data)
+			x[0], x[1] = append(x[0], o.tensor(b)), append(x[1], o.tensor(b))
+		}
+		for _, centred := range []bool{true, false} {
+			a, b := x[0], x[1]
+			s.Add(b[1], b[4], b[5])
+			if centred {
+				s.AddLayerNorm(a[0], a[1], a[4], a[5], a[6], a[7], 1e-3, a[2], a[3])
+				s.LayerNorm(b[0], b[1], b[6], b[7], 1e-3, b[2], b[3])
+			} else {
+				s.AddRMSNorm(a[0], a[1], a[4], a[5], a[6], 1e-3, a[3])
+				s.RMSNorm(b[0], b[1], b[6], 1e-3, b[3])
+			}
+			for k, name := range []string{"y", "h", "mean", "rstd"} {
+				got, want := make([]byte, a[k].Bytes()), make([]byte, b[k].Bytes())
+				s.Download(got, a[k])
+				s.Download(want, b[k])
+				if err := s.Synchronize(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(got, want) {
+					t.Errorf("%v, centred %v: %s of the fused operation has other bits", n, centred, name)
+				}
+			}
+		}
+		for _, v := range append(x[0], x[1][:4]...) {
+			d.Free(v.Buffer)
+		}
+	}
 }
 
 // sticks verifies that a wrong call is reported by Synchronize, again and again,

@@ -56,6 +56,7 @@ type (
 	nextBit            struct{ kernels.Stream }
 	writesInput        struct{ kernels.Stream }
 	forgetsLastColumn  struct{ kernels.Stream }
+	forgetsSum         struct{ kernels.Stream }
 )
 
 func (s noMaskForward) LinearForward(y, x kernels.Tensor, w kernels.LinearWeight, bias kernels.Tensor) {
@@ -178,6 +179,11 @@ func (s forgetsLastColumn) LayerNorm(y, x, gamma, beta kernels.Tensor, eps float
 	s.Stream.LayerNorm(y, x, gamma, beta, eps, mean, rstd)
 }
 
+func (s forgetsSum) AddRMSNorm(y, h, x, r, gamma kernels.Tensor, eps float32, rstd kernels.Tensor) {
+	s.Add(h, x, r)
+	s.RMSNorm(y, x, gamma, eps, rstd)
+}
+
 // The table must find each of these mistakes; a table that does not is worthless.
 func TestTableFindsFaults(t *testing.T) {
 	all := cases()
@@ -204,6 +210,7 @@ func TestTableFindsFaults(t *testing.T) {
 		{"Gemm", func(s kernels.Stream) kernels.Stream { return coarse{s} }},
 		{"Gate", func(s kernels.Stream) kernels.Stream { return writesInput{s} }},
 		{"LayerNorm", func(s kernels.Stream) kernels.Stream { return forgetsLastColumn{s} }},
+		{"AddRMSNorm", func(s kernels.Stream) kernels.Stream { return forgetsSum{s} }},
 	} {
 		d := faulty{reference.Open(), f.wrap}
 		found, wrap := 0, f.wrap(nil)

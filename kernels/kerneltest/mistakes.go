@@ -88,6 +88,10 @@ func mistakes() []mistake {
 			a.Heads, a.KVHeads = 3, 2
 			s.AttentionForward(a)
 		}},
+		{"added-norm", func(s kernels.Stream, x kernels.Tensor) {
+			one := func(i int) kernels.Tensor { return x.SliceRows(i, i+1) }
+			s.AddRMSNorm(one(1), one(2), one(3), x.SliceRows(4, 6), one(6), 1e-5, one(7).SliceCols(0, 1))
+		}},
 		{"segments", func(s kernels.Stream, x kernels.Tensor) {
 			dst := kernels.Tensor{Buffer: x.Buffer, DType: kernels.F64, Rows: 1, Cols: 1, Stride: 1}
 			s.SegmentSumSquares(dst, x.SliceRows(4, 5), []int{0, 9})

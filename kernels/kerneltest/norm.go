@@ -19,6 +19,10 @@ func normCases() (cases []testCase) {
 			name := fmt.Sprintf("%v-%v", n, d)
 			add("LayerNorm", name, func(g *generator) *trial { return layerNorm(g, n, d, eps, 0.5) })
 			add("RMSNorm", name, func(g *generator) *trial { return rmsNorm(g, n, d, eps) })
+			for at, into := range []string{"", "-into-x", "-into-r"} {
+				add("AddLayerNorm", name+into, func(g *generator) *trial { return addNorm(g, n, d, eps, true, at) })
+				add("AddRMSNorm", name+into, func(g *generator) *trial { return addNorm(g, n, d, eps, false, at) })
+			}
 			for _, accumulate := range []bool{false, true} {
 				if accumulate {
 					name += "-accumulate"
@@ -40,27 +44,81 @@ func layerNorm(g *generator, n shape, d kernels.DType, eps float32, centre float
 	return with(func(s kernels.Stream, x []kernels.Tensor) { s.LayerNorm(x[0], x[3], x[4], x[5], eps, x[1], x[2]) },
 		g.out("y", n.rows, n.cols), g.out("mean", 1, n.rows), g.out("rstd", 1, n.rows), x, g.normalOf("gamma", d, 1, n.cols, 1), g.normalOf("beta", d, 1, n.cols, 1),
 	).within(func(t *trial, want [][]float64) [][]float64 {
-		m := [3][]float64{}
-		for i := range n.rows {
-			f, mu, rstd := conditions(t.operands[3], i, want[1][i], want[2][i])
-			for j := range n.cols {
-				xhat := math.Abs(t.first(3, i, j)-mu) * rstd
-				m[0] = append(m[0], f*(1+xhat)*math.Abs(t.first(4, 0, j))+math.Abs(t.first(5, 0, j)))
-			}
-			m[1] = append(m[1], f/rstd)
-			m[2] = append(m[2], f*f*rstd)
-		}
-		return [][]float64{scaled("LayerNorm", 1, m[0]), scaled("LayerNorm", 1, m[1]), scaled("LayerNorm", 1, m[2]), nil, nil, nil}
+		return layerNormBounds(t, want, n, t.operands[3].values(t.operands[3].data))
 	})
 }
 
-// conditions returns √C·(1 + mean|x|·rstd) of row i, and the statistics.
-func conditions(x *operand, i int, mean, rstd float64) (f, mu, inv float64) {
-	sum := 0.0
-	for j := range x.cols {
-		sum += math.Abs(x.value(x.data, i, j))
+// layerNormBounds bounds y, mean and rstd of x; gamma and beta are operands 4 and 5.
+func layerNormBounds(t *trial, want [][]float64, n shape, x []float64) [][]float64 {
+	b := make([][]float64, len(t.operands))
+	for i := range n.rows {
+		row, rstd := x[i*n.cols:(i+1)*n.cols], want[2][i]
+		f := condition(row, rstd)
+		for j, v := range row {
+			xhat := math.Abs(v-want[1][i]) * rstd
+			b[0] = append(b[0], f*(1+xhat)*math.Abs(t.first(4, 0, j))+math.Abs(t.first(5, 0, j)))
+		}
+		b[1] = append(b[1], f/rstd)
+		b[2] = append(b[2], f*f*rstd)
 	}
-	return math.Sqrt(float64(x.cols)) * (1 + sum/float64(x.cols)*rstd), mean, rstd
+	for k := range 3 {
+		b[k] = scaled("LayerNorm", 1, b[k])
+	}
+	return b
+}
+
+// condition returns √C·(1 + mean|x|·rstd) of a row.
+func condition(row []float64, rstd float64) float64 {
+	sum := 0.0
+	for _, v := range row {
+		sum += math.Abs(v)
+	}
+	n := float64(len(row))
+	return math.Sqrt(n) * (1 + sum/n*rstd)
+}
+
+// addNorm is a norm of h = x + r, with h in memory of its own (0) or in place of x
+// (1) or r (2).
+func addNorm(g *generator, n shape, d kernels.DType, eps float32, centred bool, at int) *trial {
+	x, r := g.normal("x", n.rows, n.cols, 2), g.normal("r", n.rows, n.cols, 1)
+	h := g.out("h", n.rows, n.cols)
+	switch at {
+	case 1:
+		x = written(x)
+		h = x
+	case 2:
+		r = written(r)
+		h = r
+	}
+	sum := make([]float64, 0, n.rows*n.cols)
+	rs := r.values(r.data)
+	for i, v := range x.values(x.data) {
+		sum = append(sum, float64(float32(v)+float32(rs[i])))
+	}
+	operands := []*operand{g.out("y", n.rows, n.cols), g.out("mean", 1, n.rows), g.out("rstd", 1, n.rows), x,
+		g.normalOf("gamma", d, 1, n.cols, 1), g.normalOf("beta", d, 1, n.cols, 1), r}
+	if !centred {
+		operands[1].output = false // stands in for the absent mean
+	}
+	if at == 0 {
+		operands = append(operands, h)
+	}
+	return with(func(s kernels.Stream, x []kernels.Tensor) {
+		h := []kernels.Tensor{x[len(x)-1], x[3], x[6]}[at]
+		if centred {
+			s.AddLayerNorm(x[0], h, x[3], x[6], x[4], x[5], eps, x[1], x[2])
+		} else {
+			s.AddRMSNorm(x[0], h, x[3], x[6], x[4], eps, x[2])
+		}
+	}, operands...).within(func(t *trial, want [][]float64) [][]float64 {
+		if centred {
+			return layerNormBounds(t, want, n, sum)
+		}
+		b := make([][]float64, len(t.operands))
+		f := math.Sqrt(float64(n.cols))
+		b[0], b[2] = scaled("AddRMSNorm", f, want[0]), scaled("AddRMSNorm", f, want[2])
+		return b
+	})
 }
 
 func rmsNorm(g *generator, n shape, d kernels.DType, eps float32) *trial {
@@ -130,7 +188,11 @@ func normMagnitudes(t *trial, centred bool) [][]float64 {
 		if centred {
 			mean = t.first(5, 0, i)
 		}
-		f, _, _ := conditions(t.operands[2], i, mean, rstd)
+		row := make([]float64, cols)
+		for j := range row {
+			row[j] = t.first(2, i, j)
+		}
+		f := condition(row, rstd)
 		meanE, meanEX := 0.0, 0.0
 		xhat, e := make([]float64, cols), make([]float64, cols)
 		for j := range cols {

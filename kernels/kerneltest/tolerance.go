@@ -48,6 +48,8 @@ func Tolerances() map[string]Tolerance {
 		"LayerNorm":         {16, "m = √C·(1 + mean|x|·rstd)·(1+|xhat|)·|gamma| + |beta|: the mean is subtracted from what it is the mean of"},
 		"LayerNormBackward": {16, "m = √C·(1 + mean|x|·rstd)·rstd·(|e| + mean|e| + |xhat|·mean|e·xhat|); gradients of parameters √T·Σ of the terms"},
 		"RMSNorm":           {16, "m = √C·|y|"},
+		"AddLayerNorm":      {16, "as LayerNorm of the sum, which has one rounding"},
+		"AddRMSNorm":        {16, "as RMSNorm of the sum"},
 		"RMSNormBackward":   {16, "as LayerNormBackward, without mean"},
 		"CrossEntropyKL": {16, "m = (1+Z+√V)·(the terms' absolute values) with Z the greatest |logit|, over the temperature where that is less than 1: " +
 			"an error of a logit is a relative one of its exp"},

@@ -64,6 +64,22 @@ func (s *stream) RMSNormBackward(dx, dgamma, dy, x, gamma, rstd kernels.Tensor, 
 	}
 }
 
+// AddLayerNorm is by its contract Add, then LayerNorm.
+func (s *stream) AddLayerNorm(y, h, x, r, gamma, beta kernels.Tensor, eps float32, mean, rstd kernels.Tensor) {
+	if s.begin(kernels.CheckAddLayerNorm(y, h, x, r, gamma, beta, mean, rstd), y, h, x, r, gamma, beta, mean, rstd) {
+		s.Add(h, x, r)
+		s.LayerNorm(y, h, gamma, beta, eps, mean, rstd)
+	}
+}
+
+// AddRMSNorm is by its contract Add, then RMSNorm.
+func (s *stream) AddRMSNorm(y, h, x, r, gamma kernels.Tensor, eps float32, rstd kernels.Tensor) {
+	if s.begin(kernels.CheckAddRMSNorm(y, h, x, r, gamma, rstd), y, h, x, r, gamma, rstd) {
+		s.Add(h, x, r)
+		s.RMSNorm(y, h, gamma, eps, rstd)
+	}
+}
+
 // normBackward is the backward pass of both norms; without mean it is RMSNorm's.
 func normBackward(dx, dgamma, dbeta, dy, x, gamma, mean, rstd kernels.Tensor, accumulate bool) {
 	g, c := widened(gamma).row(0), float64(x.Cols)

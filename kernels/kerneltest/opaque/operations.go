@@ -149,6 +149,16 @@ func (s *stream) RMSNorm(y, x, gamma tensor, eps float32, rstd tensor) {
 	s.enqueue(func(k kernels.Stream, at view) { k.RMSNorm(at(y), at(x), at(gamma), eps, at(rstd)) })
 }
 
+func (s *stream) AddLayerNorm(y, h, x, r, gamma, beta tensor, eps float32, mean, rstd tensor) {
+	s.enqueue(func(k kernels.Stream, at view) {
+		k.AddLayerNorm(at(y), at(h), at(x), at(r), at(gamma), at(beta), eps, at(mean), at(rstd))
+	})
+}
+
+func (s *stream) AddRMSNorm(y, h, x, r, gamma tensor, eps float32, rstd tensor) {
+	s.enqueue(func(k kernels.Stream, at view) { k.AddRMSNorm(at(y), at(h), at(x), at(r), at(gamma), eps, at(rstd)) })
+}
+
 func (s *stream) RMSNormBackward(dx, dgamma, dy, x, gamma, rstd tensor, accumulate bool) {
 	s.enqueue(func(k kernels.Stream, at view) {
 		k.RMSNormBackward(at(dx), at(dgamma), at(dy), at(x), at(gamma), at(rstd), accumulate)
