@@ -10,6 +10,9 @@ type Lane struct {
 	Pool   *Pool
 	Values kernels.Tensor // F32 (1, Layout.Len) of the tower; absent when nothing is trained
 	Grads  kernels.Tensor // F32 (1, Layout.Len); absent outside training
+	// Recompute has blocks keep their input alone and compute the rest again in
+	// backward. No bit depends on it.
+	Recompute bool
 	// Observe, where it is set, is called with the input of every linear layer.
 	Observe Observer
 }

@@ -37,8 +37,8 @@ func (s *attentionState) release(l *model.Lane) {
 	*s = attentionState{}
 }
 
-// forward writes y (B·T, C) for the normalised x (B·T, C) and returns the state,
-// which the caller releases. Where cache is present, keys and values go there
+// forward writes y (B·T, C) for the normalised x (B·T, C), which may be y, and
+// returns the state, which the caller releases. Where cache is present, keys and values go there
 // too, and later tokens attend to it.
 func (a *Attention) forward(l *model.Lane, y, x kernels.Tensor, s Sequences, v model.Variant, cache *cachedLayer) attentionState {
 	rows := x.Rows

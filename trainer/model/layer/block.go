@@ -49,45 +49,54 @@ func (s *BlockState) Release(l *model.Lane) {
 	*s = BlockState{}
 }
 
+// Keep says what a forward leaves for the backward.
+type Keep uint8
+
+const (
+	KeepNothing Keep = iota
+	KeepInput        // x alone: backward computes the rest again
+	KeepAll
+)
+
 // Forward takes over x (B·T, C) and returns the block's output of the same
-// shape, which is x itself unless keep is set. The state is nil without keep.
-func (b *Block) Forward(l *model.Lane, x kernels.Tensor, s Sequences, v model.Variant, keep bool) (kernels.Tensor, *BlockState) {
-	return b.forward(l, x, s, v, keep, nil)
+// shape, which is x itself with KeepNothing. The state is nil then.
+func (b *Block) Forward(l *model.Lane, x kernels.Tensor, s Sequences, v model.Variant, keep Keep) (kernels.Tensor, *BlockState) {
+	out, st := b.forward(l, residual{x: x}, s, v, keep, nil)
+	return out.join(l), st
 }
 
-func (b *Block) forward(l *model.Lane, x kernels.Tensor, s Sequences, v model.Variant, keep bool, cache *cachedLayer) (kernels.Tensor, *BlockState) {
-	st := &BlockState{x: x}
-	n, y := l.Scratch(x.Rows, x.Cols), l.Scratch(x.Rows, x.Cols)
-	st.stats1 = b.Norm1.forward(l, n, x, v)
-	st.attention = b.Attention.forward(l, y, n, s, v, cache)
-	if !keep {
+func (b *Block) forward(l *model.Lane, in residual, s Sequences, v model.Variant, keep Keep, cache *cachedLayer) (residual, *BlockState) {
+	st := &BlockState{}
+	y := b.inside(l, in, st, s, v, keep, cache)
+	b.MLP.project(l, y, st.mlp, v, keep == KeepAll)
+	out := residual{x: st.h, y: y, kept: keep == KeepAll}
+	switch keep {
+	case KeepAll:
+		return out, st
+	case KeepInput:
+		return out, &BlockState{x: st.x}
+	}
+	return out, nil
+}
+
+// inside computes up to the activation of the MLP what backward needs, into st,
+// and returns scratch memory of the stream's shape. Unless all is kept, only st.mlp
+// is left, with st.h and, where the input is kept, st.x.
+func (b *Block) inside(l *model.Lane, in residual, st *BlockState, s Sequences, v model.Variant, keep Keep, cache *cachedLayer) kernels.Tensor {
+	y := l.Scratch(in.x.Rows, in.x.Cols)
+	st.x, st.stats1 = in.norm(l, y, &b.Norm1, v)
+	st.attention = b.Attention.forward(l, y, y, s, v, cache)
+	if keep != KeepAll {
 		st.attention.release(l)
-	}
-	st.h = b.join(l, x, y, keep)
-
-	y = l.Scratch(x.Rows, x.Cols)
-	st.stats2 = b.Norm2.forward(l, n, st.h, v)
-	st.mlp = b.MLP.forward(l, y, n, v, keep)
-	l.Free(n)
-	out := b.join(l, st.h, y, keep)
-	if !keep {
 		st.stats1.free(l)
+	}
+	n := l.Scratch(y.Rows, y.Cols)
+	st.h, st.stats2 = residual{x: st.x, y: y, kept: keep != KeepNothing}.norm(l, n, &b.Norm2, v)
+	if keep != KeepAll {
 		st.stats2.free(l)
-		return out, nil
 	}
-	return out, st
-}
-
-// join adds y to the residual stream: into y where the old stream is kept, else
-// into the stream, freeing y.
-func (b *Block) join(l *model.Lane, stream, y kernels.Tensor, keep bool) kernels.Tensor {
-	if keep {
-		l.Stream.Add(y, stream, y)
-		return y
-	}
-	l.Stream.Add(stream, stream, y)
-	l.Free(y)
-	return stream
+	st.mlp = b.MLP.expand(l, n, v)
+	return n
 }
 
 // Backward turns d (B·T, C), the gradient of the output, into the gradient of
@@ -95,6 +104,9 @@ func (b *Block) join(l *model.Lane, stream, y kernels.Tensor, keep bool) kernels
 // needInput it stops below the lowest trained parameter and leaves d undefined.
 // It releases st.
 func (b *Block) Backward(l *model.Lane, d kernels.Tensor, s Sequences, st *BlockState, needInput bool) {
+	if st.h.IsZero() { // only the input was kept
+		l.Free(b.inside(l, residual{x: st.x}, st, s, model.Student, KeepAll, nil))
+	}
 	lower := needInput || b.Norm1.Trained() || b.Attention.Trained()
 	b.backwardMLP(l, d, st, lower)
 	l.Free(st.h)

@@ -61,9 +61,9 @@ func (c *cachedLayer) attend(a *kernels.AttentionArgs) {
 	a.KeyLen, a.KeyPitch = c.span.KeyLen, c.capacity
 }
 
-// ForwardCached is Forward without state for block number index of cache c, which
+// forwardCached is forward without state for block number index of cache c, which
 // gets the keys and values of the rows that span names.
-func (b *Block) ForwardCached(l *model.Lane, x kernels.Tensor, s Sequences, v model.Variant, c *Cache, index int, span Span) kernels.Tensor {
-	out, _ := b.forward(l, x, s, v, false, &cachedLayer{k: c.k[index], v: c.v[index], capacity: c.Capacity, span: span})
+func (b *Block) forwardCached(l *model.Lane, x residual, s Sequences, v model.Variant, c *Cache, index int, span Span) residual {
+	out, _ := b.forward(l, x, s, v, KeepNothing, &cachedLayer{k: c.k[index], v: c.v[index], capacity: c.Capacity, span: span})
 	return out
 }

@@ -3,6 +3,7 @@ package layer_test
 import (
 	"context"
 	"math"
+	"slices"
 	"testing"
 
 	"ressa/kernels"
@@ -102,7 +103,7 @@ func TestBlockInputGradient(t *testing.T) {
 			q := layer.Sequences{Count: 2, Length: 3}
 			x, weights := b.tensor(6, 8), b.tensor(6, 8)
 			w := b.read(weights)
-			value := func(x kernels.Tensor, keep bool) (float64, *layer.BlockState) {
+			value := func(x kernels.Tensor, keep layer.Keep) (float64, *layer.BlockState) {
 				y, st := b.block.Forward(b.lane, layer.Copy(b.lane, x), q, model.Student, keep)
 				var sum float64
 				for i, v := range b.read(y) {
@@ -111,14 +112,22 @@ func TestBlockInputGradient(t *testing.T) {
 				b.lane.Free(y)
 				return sum, st
 			}
-			plain, _ := value(x, false)
-			kept, st := value(x, true)
+			plain, _ := value(x, layer.KeepNothing)
+			kept, st := value(x, layer.KeepAll)
 			if plain != kept {
 				t.Errorf("forward gives %v with state, %v without", kept, plain)
 			}
 			d := layer.Copy(b.lane, weights)
 			b.block.Backward(b.lane, d, q, st, true)
 			got := b.read(d)
+			b.lane.Free(d)
+			grads := b.read(b.lane.Grads)
+			again, st := value(x, layer.KeepInput)
+			d = layer.Copy(b.lane, weights)
+			b.block.Backward(b.lane, d, q, st, true)
+			if again != plain || !slices.Equal(b.read(d), got) || !slices.Equal(b.read(b.lane.Grads), grads) {
+				t.Error("a block that computes its inside again gives other bits")
+			}
 			b.lane.Free(d)
 			at := b.read(x)
 			for i := range at {
@@ -130,7 +139,7 @@ func TestBlockInputGradient(t *testing.T) {
 					}
 					v[i] += float32(by)
 					b.lane.Stream.Upload(x, kernels.EncodeF32(v))
-					sum, _ := value(x, false)
+					sum, _ := value(x, layer.KeepNothing)
 					return sum
 				}
 				want := (move(eps) - move(-eps)) / (2 * eps)

@@ -26,9 +26,8 @@ func (s *mlpState) release(l *model.Lane) {
 	*s = mlpState{}
 }
 
-// forward writes y (T, C) for the normalised x (T, C) and returns the state,
-// empty unless keep is set.
-func (m *MLP) forward(l *model.Lane, y, x kernels.Tensor, v model.Variant, keep bool) mlpState {
+// expand returns what goes into the activation for the normalised x (T, C).
+func (m *MLP) expand(l *model.Lane, x kernels.Tensor, v model.Variant) mlpState {
 	var st mlpState
 	st.up = l.Scratch(x.Rows, m.Up.Out())
 	m.Up.Forward(l, st.up, x, v)
@@ -36,20 +35,25 @@ func (m *MLP) forward(l *model.Lane, y, x kernels.Tensor, v model.Variant, keep 
 		st.gate = l.Scratch(x.Rows, m.Gate.Out())
 		m.Gate.Forward(l, st.gate, x, v)
 	}
+	return st
+}
+
+// project writes y (T, C) for an expanded input, which it releases unless keep is
+// set.
+func (m *MLP) project(l *model.Lane, y kernels.Tensor, st mlpState, v model.Variant, keep bool) {
 	inner := st.up
 	if keep || m.Gate != nil {
-		inner = l.Scratch(x.Rows, m.Up.Out())
+		inner = l.Scratch(y.Rows, m.Up.Out())
 	}
 	m.activate(l, inner, st)
-	if !keep && m.Gate != nil {
-		st.release(l)
+	if !keep {
+		l.Free(st.gate)
+		if m.Gate != nil {
+			l.Free(st.up)
+		}
 	}
 	m.Down.Forward(l, y, inner, v)
 	l.Free(inner)
-	if !keep {
-		return mlpState{}
-	}
-	return st
 }
 
 // activate writes the input of Down, (T, F).

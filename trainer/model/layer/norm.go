@@ -39,6 +39,19 @@ func (n *Norm) forward(l *model.Lane, y, x kernels.Tensor, v model.Variant) stat
 	return s
 }
 
+// forwardSum writes h = x + r and y = norm(h), and returns the statistics. h may be
+// x or r.
+func (n *Norm) forwardSum(l *model.Lane, y, h, x, r kernels.Tensor, v model.Variant) stats {
+	s := stats{rstd: l.Scratch(1, x.Rows)}
+	if n.Beta == nil {
+		l.Stream.AddRMSNorm(y, h, x, r, n.Gamma.In(l, v), n.Eps, s.rstd)
+		return s
+	}
+	s.mean = l.Scratch(1, x.Rows)
+	l.Stream.AddLayerNorm(y, h, x, r, n.Gamma.In(l, v), n.Beta.In(l, v), n.Eps, s.mean, s.rstd)
+	return s
+}
+
 // backward writes dx (T, C), or adds to it, and the gradients of gamma and beta.
 func (n *Norm) backward(l *model.Lane, dx, dy, x kernels.Tensor, s stats, accumulate bool) {
 	gamma, dgamma := n.Gamma.In(l, model.Student), gradient(l, n.Gamma)

@@ -42,14 +42,22 @@ func (s StackState) Release(l *model.Lane) {
 
 // Forward takes over x (B·T, C) and returns the output of the last block. With
 // keep, state is kept from the lowest trained block on, and from the first one
-// where below says that the gradient of x may be asked for.
+// where below says that the gradient of x may be asked for; only the inputs of
+// blocks where the lane says so.
 func (s Stack) Forward(l *model.Lane, x kernels.Tensor, q Sequences, v model.Variant, keep, below bool) (kernels.Tensor, StackState) {
-	states := make(StackState, len(s))
+	states, r := make(StackState, len(s)), residual{x: x}
 	for i, b := range s {
 		below = below || b.Trained()
-		x, states[i] = b.Forward(l, x, q, v, keep && below)
+		what := KeepNothing
+		switch {
+		case keep && below && l.Recompute:
+			what = KeepInput
+		case keep && below:
+			what = KeepAll
+		}
+		r, states[i] = b.forward(l, r, q, v, what, nil)
 	}
-	return x, states
+	return r.join(l), states
 }
 
 // Backward turns d, the gradient of the output, in place into the gradient of
@@ -69,8 +77,9 @@ func (s Stack) Backward(l *model.Lane, d kernels.Tensor, q Sequences, states Sta
 
 // ForwardCached is Forward without state, over a cache with a layer per block.
 func (s Stack) ForwardCached(l *model.Lane, x kernels.Tensor, q Sequences, v model.Variant, c *Cache, span Span) kernels.Tensor {
+	r := residual{x: x}
 	for i, b := range s {
-		x = b.ForwardCached(l, x, q, v, c, i, span)
+		r = b.forwardCached(l, r, q, v, c, i, span)
 	}
-	return x
+	return r.join(l)
 }
