@@ -86,9 +86,11 @@ type Language interface {
 	Vocabulary() int
 	// Logits computes (N, vocabulary) for N chosen rows of the output.
 	Logits(l *Lane, rows kernels.Tensor, v Variant) kernels.Tensor
-	// LogitsBackward writes the head's gradients, if it is trained, and returns
-	// the gradient of rows (N, hidden).
-	LogitsBackward(l *Lane, dlogits, rows kernels.Tensor) kernels.Tensor
+	// Width returns the width of the output.
+	Width() int
+	// LogitsBackward writes drows (N, hidden), the gradient of rows, and the head's
+	// gradients, if it is trained; with accumulate it adds those.
+	LogitsBackward(l *Lane, drows, dlogits, rows kernels.Tensor, accumulate bool)
 }
 
 // Observer is told of every input of a linear layer in forward; calibration

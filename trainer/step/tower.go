@@ -109,14 +109,18 @@ func (n *TowerNode) Forward(l *model.Lane, mb *Microbatch, in []model.Edge) (mod
 	if n.Role == Vision && mb.Batch.Images == 0 {
 		return out, kept, nil
 	}
-	finals := make([]kernels.Tensor, len(n.Flows))
+	rows := make([]kernels.Tensor, len(n.Flows))
+	var enter entering
+	if n.Loss != nil {
+		enter = n.Loss.enter(l, mb.Batch)
+	}
 	for i, f := range n.Flows {
 		e, state := n.Tower.Forward(l, mb.Batch, pick(in, f.From), f.Variant, i == 0)
 		if i == 0 {
 			kept.state = state
 		}
 		if n.Loss != nil {
-			finals[i] = e.Tensor(model.Hidden)
+			rows[i] = enter.gather(l, e.Tensor(model.Hidden))
 			continue
 		}
 		for _, t := range e.Tensors {
@@ -127,8 +131,7 @@ func (n *TowerNode) Forward(l *model.Lane, mb *Microbatch, in []model.Edge) (mod
 	if n.Loss == nil {
 		return out, kept, nil
 	}
-	kept.loss = n.Loss.forward(l, mb, n.Flows, finals)
-	l.Free(finals[1:]...)
+	kept.loss = n.Loss.forward(l, mb, n.Flows, enter, rows)
 	return model.Edge{}, kept, nil
 }
 

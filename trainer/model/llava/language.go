@@ -167,9 +167,17 @@ func (t *Language) Logits(l *model.Lane, rows kernels.Tensor, v model.Variant) k
 	return y
 }
 
+// Width implements [model.Language].
+func (t *Language) Width() int { return t.config.Language.Hidden }
+
 // LogitsBackward implements [model.Language], in the last stage only.
-func (t *Language) LogitsBackward(l *model.Lane, dlogits, rows kernels.Tensor) kernels.Tensor {
-	d := l.Scratch(rows.Rows, rows.Cols)
-	t.head.Backward(l, d, dlogits, rows, false)
-	return d
+func (t *Language) LogitsBackward(l *model.Lane, drows, dlogits, rows kernels.Tensor, accumulate bool) {
+	if !accumulate {
+		t.head.Backward(l, drows, dlogits, rows, false)
+		return
+	}
+	if s := t.head.Weight.Slot; s != nil {
+		l.Stream.Gemm(kernels.GemmArgs{C: s.View(l.Grads), A: dlogits, B: rows, Form: kernels.TN, Accumulate: true})
+	}
+	l.Stream.LinearBackwardInput(drows, dlogits, t.head.Operand(l.Values, model.Student), false)
 }

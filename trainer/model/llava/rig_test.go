@@ -212,7 +212,8 @@ func (r *rig) step(b *data.Batch, w loss) result {
 		}
 	}
 
-	dchosen := head.LogitsBackward(lane, z, chosen)
+	dchosen := lane.Scratch(chosen.Rows, chosen.Cols)
+	head.LogitsBackward(lane, dchosen, z, chosen, false)
 	dhidden := lane.Scratch(hidden.Rows, hidden.Cols)
 	r.stream.Fill(dhidden, 0)
 	r.stream.ScatterRows(dhidden, dchosen, index)
