@@ -115,6 +115,12 @@ const (
 	KeepCheckpoints = "checkpoints" // alone
 )
 
+// What a forward leaves for the backward.
+const (
+	RecomputeNone   = "none"   // everything but norms and activations
+	RecomputeBlocks = "blocks" // the inputs of blocks: backward computes their inside again
+)
+
 // Train says how long and how fast.
 type Train struct {
 	Steps int `yaml:"steps" range:"[0,2147483647]"`
@@ -133,6 +139,9 @@ type Train struct {
 	ClipNorm     float64 `yaml:"clip_norm" range:"[0,1000000000]"`
 	// Wire is what gradients and activations are rounded to between ranks: fp32 or bf16.
 	Wire string `yaml:"wire"`
+	// Recompute is [RecomputeNone], or [RecomputeBlocks] to save memory for time. It
+	// changes no bit.
+	Recompute string `yaml:"recompute,omitempty"`
 	// CheckpointEvery is in steps; 0 writes one at the end only.
 	CheckpointEvery int `yaml:"checkpoint_every" range:"[0,2147483647]"`
 	Keep            int `yaml:"keep_checkpoints" range:"[1,1048576]"`
@@ -185,7 +194,7 @@ func Default() Job {
 		},
 		Train: Train{
 			Steps: 1000, Batch: 32, Microbatches: 8, LR: 1e-4, Schedule: "cosine", Warmup: 10,
-			Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, ClipNorm: 1, Wire: "fp32", CheckpointEvery: 100, Keep: 2, KeepState: KeepMemory, Store: NodesStore, Numerics: "strict",
+			Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, ClipNorm: 1, Wire: "fp32", Recompute: RecomputeNone, CheckpointEvery: 100, Keep: 2, KeepState: KeepMemory, Store: NodesStore, Numerics: "strict",
 		},
 		Distill:  Distill{Lambda: 0.5, Temperature: 1, KLReduction: "token", Teachers: map[string]float64{"dense-dense": 1}},
 		Evaluate: Evaluate{Batch: 128, MaxNewTokens: 16, Blind: true, ValidationLimit: 1000},

@@ -187,16 +187,22 @@ func (t *tower) block(s shape, below bool) shard.Block {
 	stream, inner := pooled(t.most, s.hidden), pooled(t.most, s.inner)
 	attention := 2*pooled(t.most, q) + 2*pooled(t.most, kv)
 	stats := pooled(s.sequences*s.heads, t.most/s.sequences) + int64(2*s.norm)*pooled(1, t.most)
-	b.Activations = 2*stream + attention + int64(ups)*inner + stats
-	// A teacher's forward: the residual stream, the normalised input, the output,
+	inside := stream + attention + int64(ups)*inner + stats // beside the input
+	// A teacher's forward: the residual stream, the normalised input or the output,
 	// and what a forward with a backward would keep. Its last use of memory, the
 	// feed-forward part, has attention's tensors free.
-	b.Scratch = 3*stream + max(attention+stats, int64(ups+1)*inner)
+	forward := 2*stream + max(attention+stats, int64(ups+1)*inner)
 	if t.flows < 2 {
-		b.Scratch = 2*stream + inner
+		forward = stream + inner
 	}
 	// The backward: the gradient of the stream, the normalised input and its
 	// gradient, and those of the inner tensors or of attention's.
-	b.Scratch = max(b.Scratch, 3*stream+max(int64(ups)*inner, attention))
+	backward := 3*stream + max(int64(ups)*inner, attention)
+	b.Activations, b.Scratch = stream+inside, max(forward, backward)
+	if t.job.Train.Recompute == api.RecomputeBlocks {
+		// All but the product of the output is made again.
+		b.Backward += b.Forward - 2*float64(t.rows)*float64(s.hidden)*float64(s.inner)
+		b.Activations, b.Scratch = stream, max(forward, inside+backward)
+	}
 	return b
 }

@@ -79,7 +79,8 @@ func (r *run) identify() (checkpoint.Identity, error) {
 		id.NumericKind = ""
 	}
 	j := r.job
-	j.Train.Store = "" // where its checkpoints are changes no bit
+	j.Train.Store = ""     // where its checkpoints are changes no bit
+	j.Train.Recompute = "" // nor does what is computed again
 	raw, err := yaml.Marshal(j)
 	if err != nil {
 		return id, err

@@ -77,6 +77,36 @@ func TestResumeGivesTheBitsOfAnUninterruptedRun(t *testing.T) {
 	}
 }
 
+// A run whose blocks keep everything goes on with blocks that keep their inputs.
+func TestResumeWithOtherRecomputing(t *testing.T) {
+	b := newBench(t)
+	b.job.Train.Steps = 3
+	want, err := job.Run(context.Background(), b.job, b.options(filepath.Join(b.dir, "whole")))
+	b.check(err)
+	b.interrupted(filepath.Join(b.dir, "run"), func(e api.Event) bool { return e.Event == "checkpoint" && e.Done == 1 })
+	file := b.read("run/job.yaml")
+	other := bytes.Replace(file, []byte("recompute: none"), []byte("recompute: blocks"), 1)
+	if bytes.Equal(file, other) {
+		t.Fatal("job.yaml does not say what is computed again")
+	}
+	b.write("run/job.yaml", other)
+	var peak int
+	o := b.options(filepath.Join(b.dir, "run"))
+	o.Emit = func(e api.Event) {
+		if e.Step != nil {
+			peak = e.Step.PeakMemory
+		}
+	}
+	got, err := job.Resume(context.Background(), o)
+	b.check(err)
+	if got.AdapterSHA256 != want.AdapterSHA256 {
+		t.Errorf("adapter %s, want %s", got.AdapterSHA256, want.AdapterSHA256)
+	}
+	if peak == 0 || peak >= want.PeakMemory {
+		t.Errorf("a step peaks at %d bytes, at %d where everything is kept", peak, want.PeakMemory)
+	}
+}
+
 func TestResumeRefuses(t *testing.T) {
 	b := newBench(t)
 	dir := filepath.Join(b.dir, "run")

@@ -113,10 +113,10 @@ func (c *cost) finish(t *tower, last *shard.Block) {
 	if c.method == adapter.Full {
 		last.Backward += head
 	}
-	stream, logits, gathered := pooled(t.most, l.Hidden), pooled(most, l.Vocabulary), pooled(most, l.Hidden)
-	teachers := int64(t.flows - 1)
-	// The norm's input, its output, the rows that enter the loss and their logits.
-	last.Activations += 2*stream + pooled(1, t.most) + gathered + logits
-	// Teachers' outputs wait for the last; then there are their logits.
-	last.Scratch = max(last.Scratch+teachers*stream, teachers*(stream+logits)+gathered+pooled(most, 2), 2*stream+gathered)
+	stream, gathered, flows := pooled(t.most, l.Hidden), pooled(most, l.Hidden), int64(t.flows)
+	logits := pooled(min(most, step.ChunkRows(l.Vocabulary)), l.Vocabulary)
+	// The norm's input, and the gradient of the rows that enter the loss.
+	last.Activations += stream + pooled(1, t.most) + gathered
+	// Rows of all flows wait for the last flow; then there are the logits of a chunk.
+	last.Scratch = max(last.Scratch+(flows-1)*gathered+stream, flows*(gathered+logits)+pooled(most, 2), 2*stream)
 }

@@ -100,6 +100,7 @@ func (r *run) attach(ctx context.Context) error {
 		Optimiser: r.optimiser(),
 		Schedule:  optim.Schedule{Kind: train.Schedule, Base: train.LR, Warmup: train.Warmup, Floor: train.Floor, Steps: train.Steps},
 		Wire:      dtype(train.Wire), Lanes: r.lanes(), Peers: peers, Order: r.team.Plan().Order(), Keep: r.remembers(), Observer: observer,
+		Recompute: train.Recompute == api.RecomputeBlocks,
 	})
 	if err != nil {
 		return err

@@ -34,6 +34,9 @@ type Config struct {
 	// Keep has the engine keep the state before the last step: peers may not have
 	// come as far.
 	Keep bool
+	// Recompute has blocks keep their inputs alone; see [model.Lane]. No bit depends
+	// on it.
+	Recompute bool
 	// Observer, where it is set, follows the steps.
 	Observer Observer
 }
@@ -151,7 +154,7 @@ func (e *Engine) open() error {
 		for _, v := range e.vectors {
 			var n *model.Lane
 			if v != nil {
-				n = &model.Lane{Stream: s, Pool: l.pool, Values: v.Values}
+				n = &model.Lane{Stream: s, Pool: l.pool, Values: v.Values, Recompute: e.config.Recompute}
 			}
 			l.nodes = append(l.nodes, n)
 		}

@@ -37,6 +37,7 @@ type setting struct {
 	objective objective.Config
 	method    adapter.Method
 	lr        float64
+	recompute bool
 }
 
 func distilling(t *testing.T, names ...string) objective.Config {
@@ -98,7 +99,7 @@ func newEngine(t *testing.T, s setting) *step.Engine {
 		}, Inputs: [][]int{nil, {0}}},
 		Layouts: layouts, Objective: s.objective,
 		Optimiser: optim.Config{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, ClipNorm: 1},
-		Schedule:  optim.Schedule{Kind: "constant", Base: s.lr, Steps: 100}, Wire: s.wire, Lanes: s.lanes,
+		Schedule:  optim.Schedule{Kind: "constant", Base: s.lr, Steps: 100}, Wire: s.wire, Lanes: s.lanes, Recompute: s.recompute,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -210,6 +211,28 @@ func TestLanesDoNotChangeABit(t *testing.T) {
 					t.Errorf("%s, %d microbatches, step %d: loss %v and %v, norm %v and %v", name, g, i,
 						first[i].Loss, second[i].Loss, first[i].GradNorm, second[i].GradNorm)
 				}
+			}
+		}
+	}
+}
+
+func TestRecomputingDoesNotChangeABit(t *testing.T) {
+	for _, method := range []adapter.Method{adapter.SparseLoRA, adapter.LoRARemask, adapter.Masked, adapter.Full} {
+		s := setting{lanes: 2, objective: distilling(t, "dense-dense", "dense-vision"), method: method}
+		keeping := newEngine(t, s)
+		first := run(t, keeping, 3, 3)
+		s.recompute = true
+		again := newEngine(t, s)
+		second := run(t, again, 3, 3)
+		if !sameBits(values(t, keeping), values(t, again)) {
+			t.Errorf("%s: other values", method)
+		}
+		for i := range first {
+			if first[i].Loss != second[i].Loss || first[i].GradNorm != second[i].GradNorm {
+				t.Errorf("%s, step %d: loss %v and %v", method, i, first[i].Loss, second[i].Loss)
+			}
+			if first[i].PeakMemory <= second[i].PeakMemory {
+				t.Errorf("%s, step %d: %d bytes with everything kept, %d with inputs alone", method, i, first[i].PeakMemory, second[i].PeakMemory)
 			}
 		}
 	}

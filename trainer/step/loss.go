@@ -30,8 +30,8 @@ const (
 	chunkMultiple = 12
 )
 
-// chunkRows returns the rows of a chunk.
-func chunkRows(vocabulary int) int {
+// ChunkRows returns the rows of a chunk of the loss.
+func ChunkRows(vocabulary int) int {
 	return max(chunkLeast, chunkLogits/max(1, vocabulary)/chunkMultiple*chunkMultiple)
 }
 
@@ -79,7 +79,7 @@ type lossKept struct {
 // forward computes the losses, the gradient of the rows and that of a trained head.
 // rows are those of each flow; it frees them.
 func (o *Loss) forward(l *model.Lane, mb *Microbatch, flows []Flow, e entering, rows []kernels.Tensor) *lossKept {
-	return o.inChunks(l, mb, flows, e, rows, chunkRows(o.Language.Vocabulary()))
+	return o.inChunks(l, mb, flows, e, rows, ChunkRows(o.Language.Vocabulary()))
 }
 
 func (o *Loss) inChunks(l *model.Lane, mb *Microbatch, flows []Flow, e entering, rows []kernels.Tensor, size int) *lossKept {

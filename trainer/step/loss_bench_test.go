@@ -45,7 +45,7 @@ func BenchmarkLossChunks(b *testing.B) {
 	o := &Loss{Language: m.Language, Config: objective.Config{Lambda: 0.5, Temperature: 2, Reduction: objective.TokenMean, Teachers: []objective.Teacher{teacher}}}
 	flows := []Flow{{Variant: model.Student}, {Variant: model.Dense}}
 	batch := &data.Batch{Tokens: make([]int32, n), Labels: make([]int32, n), AnswerTokens: n}
-	for _, size := range []int{48, chunkLeast, chunkRows(vocabulary), 336, n} {
+	for _, size := range []int{48, chunkLeast, ChunkRows(vocabulary), 336, n} {
 		b.Run(fmt.Sprintf("rows=%d", size), func(b *testing.B) {
 			l := &model.Lane{Stream: s, Pool: model.NewPool(d)}
 			defer l.Pool.Close()

@@ -128,7 +128,7 @@ func chunked(t *testing.T, d kernels.Device, trained bool, size int) (drows, dhe
 
 func TestChunkRows(t *testing.T) {
 	for vocabulary, want := range map[int]int{1: chunkLogits, 128: 65532, 32000: 252, 49280: 168, 1 << 20: chunkLeast} {
-		if got := chunkRows(vocabulary); got != want && vocabulary > 1 {
+		if got := ChunkRows(vocabulary); got != want && vocabulary > 1 {
 			t.Errorf("%d rows for a vocabulary of %d, want %d", got, vocabulary, want)
 		}
 	}
