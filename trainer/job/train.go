@@ -90,6 +90,10 @@ func (r *run) attach(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	largest, err := r.largest(ctx)
+	if err != nil {
+		return err
+	}
 	train := r.job.Train
 	var observer step.Observer
 	if r.remembers() && !r.team.Alone() {
@@ -100,7 +104,7 @@ func (r *run) attach(ctx context.Context) error {
 		Optimiser: r.optimiser(),
 		Schedule:  optim.Schedule{Kind: train.Schedule, Base: train.LR, Warmup: train.Warmup, Floor: train.Floor, Steps: train.Steps},
 		Wire:      dtype(train.Wire), Lanes: r.lanes(), Peers: peers, Order: r.team.Plan().Order(), Keep: r.remembers(), Observer: observer,
-		Recompute: train.Recompute == api.RecomputeBlocks,
+		Recompute: train.Recompute == api.RecomputeBlocks, Largest: largest,
 	})
 	if err != nil {
 		return err

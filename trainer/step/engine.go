@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"sync"
 
 	"ressa/kernels"
@@ -37,6 +38,9 @@ type Config struct {
 	// Recompute has blocks keep their inputs alone; see [model.Lane]. No bit depends
 	// on it.
 	Recompute bool
+	// Largest is the largest microbatch that the job may have, where it is known:
+	// memory is taken for it in the first step. Larger ones take more when they come.
+	Largest Shape
 	// Observer, where it is set, follows the steps.
 	Observer Observer
 }
@@ -71,6 +75,7 @@ type Engine struct {
 	applied int             // steps that vectors hold; < 0: they are not whole
 	kept    bool            // before holds applied - 1
 	lanes   []*lane
+	planned Shape            // that the lanes' pools hold
 	sums    kernels.Stream   // additions along the tree, one at a time
 	adding  sync.Mutex       // of what is enqueued to sums by several accumulators
 	grads   []*gradientStore // by node; nil where it trains nothing or is not held
@@ -239,11 +244,15 @@ func (e *Engine) Step(ctx context.Context, s int, batches []*data.Batch) (Result
 		return r, fmt.Errorf("step %d: %w", s+1, err)
 	}
 	defer p.release()
+	if err := e.reserve(ctx, batches); err != nil {
+		return r, fmt.Errorf("step %d: %w", s+1, err)
+	}
 	if err := p.run(ctx); err != nil {
 		return r, fmt.Errorf("step %d: %w", s+1, err)
 	}
 	for _, l := range e.lanes {
 		r.PeakMemory = max(r.PeakMemory, l.pool.Peak())
+		l.pool.Settle()
 	}
 	norms, losses, err := p.settle(ctx)
 	if err != nil {
@@ -308,6 +317,30 @@ type gradientStore struct {
 	length int
 	mu     sync.Mutex
 	free   []kernels.Tensor
+	made   int
+}
+
+// reserve makes as many as a step of g microbatches on so many lanes may hold at
+// once: those in flight, and beside each of them the partial sums of the tree that
+// wait for it, at most one a level.
+func (g *gradientStore) reserve(lanes, microbatches int) error {
+	if g == nil {
+		return nil
+	}
+	var held []kernels.Tensor
+	defer func() {
+		for _, t := range held {
+			g.put(t)
+		}
+	}()
+	for n := min(microbatches, lanes*(bits.Len(uint(microbatches-1))+1)); g.made < n; {
+		t, err := g.get()
+		if err != nil {
+			return err
+		}
+		held = append(held, t)
+	}
+	return nil
 }
 
 func (g *gradientStore) get() (kernels.Tensor, error) {
@@ -318,6 +351,7 @@ func (g *gradientStore) get() (kernels.Tensor, error) {
 		g.free = g.free[:n-1]
 		return t, nil
 	}
+	g.made++
 	b, err := g.device.Alloc(g.length * kernels.F32.Size())
 	if err != nil {
 		return kernels.Tensor{}, fmt.Errorf("allocate a gradient of %d elements: %w", g.length, err)

@@ -38,6 +38,8 @@ type setting struct {
 	method    adapter.Method
 	lr        float64
 	recompute bool
+	device    kernels.Device // the reference unless it is set
+	largest   step.Shape
 }
 
 func distilling(t *testing.T, names ...string) objective.Config {
@@ -57,7 +59,10 @@ func distilling(t *testing.T, names ...string) objective.Config {
 func newEngine(t *testing.T, s setting) *step.Engine {
 	t.Helper()
 	ctx := context.Background()
-	d := reference.Open()
+	d := s.device
+	if d == nil {
+		d = reference.Open()
+	}
 	m, err := llava.New(ctx, d, tinyConfig(), 7, llava.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +104,7 @@ func newEngine(t *testing.T, s setting) *step.Engine {
 		}, Inputs: [][]int{nil, {0}}},
 		Layouts: layouts, Objective: s.objective,
 		Optimiser: optim.Config{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, ClipNorm: 1},
-		Schedule:  optim.Schedule{Kind: "constant", Base: s.lr, Steps: 100}, Wire: s.wire, Lanes: s.lanes, Recompute: s.recompute,
+		Schedule:  optim.Schedule{Kind: "constant", Base: s.lr, Steps: 100}, Wire: s.wire, Lanes: s.lanes, Recompute: s.recompute, Largest: s.largest,
 	})
 	if err != nil {
 		t.Fatal(err)
