@@ -98,7 +98,10 @@ func CheckScatterAddRows(dst, src, index Tensor) error {
 }
 
 func checkRows(op string, dst, src Tensor, errs ...error) error {
-	if err := checkAll(op, append(errs, is(dst, "dst", F32))...); err != nil {
+	if err := checkAll(op, is(dst, "dst", F32)); err != nil {
+		return err
+	}
+	if err := checkAll(op, errs...); err != nil {
 		return err
 	}
 	if dst.Cols != src.Cols {

@@ -99,13 +99,13 @@ func checkAddNorm(op string, h, x, r Tensor, norm func(h Tensor) error) error {
 }
 
 func checkNorm(op string, x Tensor, errs ...error) error {
-	if err := checkAll(op, append([]error{is(x, "x", F32)}, errs...)...); err != nil {
+	if err := checkAll(op, is(x, "x", F32)); err != nil {
 		return err
 	}
 	if x.Cols < 1 {
 		return fmt.Errorf("%s: x has no columns", op)
 	}
-	return nil
+	return checkAll(op, errs...)
 }
 
 // vector verifies a parameter vector, F32 or BF16 (1, n).

@@ -10,6 +10,9 @@ import (
 // at once: samples of the greatest length, each with the images of the one of a few
 // that has most. One with more images takes more when it comes.
 func (r *run) largest(ctx context.Context) (step.Shape, error) {
+	if r.train == nil { // exported again, without a step
+		return step.Shape{}, nil
+	}
 	c := r.subject.Architecture
 	found, err := sizes(ctx, r.train, r.subject.Encoder.WithoutPixels())
 	if err != nil {

@@ -25,9 +25,14 @@ func (p *Pool) Host(n int) []byte {
 // EndHost, the pool recycles what Host returns.
 func (p *Pool) BeginHost() { p.host.on, p.host.used = true, 0 }
 
-// EndHost ends it: nothing that Host returned since BeginHost is used any more.
-func (p *Pool) EndHost() {
+// EndHost ends it: nothing that Host returned since BeginHost is used any more,
+// unless it was broken off.
+func (p *Pool) EndHost(done bool) {
 	h := &p.host
+	if !done {
+		*h = host{}
+		return
+	}
 	h.on, h.used = false, 0
 	if len(h.slabs) > 1 { // the next time one holds all
 		total := 0

@@ -87,7 +87,7 @@ func (o *Loss) inChunks(l *model.Lane, mb *Microbatch, flows []Flow, e entering,
 	if e.n == 0 {
 		return k
 	}
-	k.index, k.drows, k.raw = e.index, l.Scratch(e.n, k.width), make([]byte, e.n*8)
+	k.index, k.drows, k.raw = e.index, l.Scratch(e.n, k.width), l.Pool.Host(8*e.n)
 	losses := l.Scratch(e.n, 2)
 	args := kernels.CrossEntropyKLArgs{
 		Teachers: make([]kernels.TeacherLogits, len(flows)-1), Temperature: float32(o.Config.Temperature),

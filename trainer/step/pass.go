@@ -128,7 +128,9 @@ func (p *pass) microbatch(ctx context.Context, l *lane, m int) error {
 			l.stream.Fill(n.Grads, 0)
 		}
 	}
+	l.pool.BeginHost()
 	losses, err := p.walk.Run(ctx, l.nodes, mb)
+	l.pool.EndHost(err == nil)
 	if err != nil {
 		giveBack()
 		return err

@@ -10,7 +10,7 @@ import (
 // Ints uploads v as I32 (1, len(v)).
 func Ints(l *model.Lane, v []int32) kernels.Tensor {
 	t := l.Pool.Get(kernels.I32, 1, len(v))
-	raw := make([]byte, 4*len(v))
+	raw := l.Pool.Host(4 * len(v))
 	for i, x := range v {
 		binary.LittleEndian.PutUint32(raw[4*i:], uint32(x))
 	}

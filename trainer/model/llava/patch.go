@@ -58,7 +58,7 @@ func (s *patchState) release(l *model.Lane) {
 func (e *patchEmbedding) forward(l *model.Lane, b *data.Batch, v model.Variant, keep bool) (kernels.Tensor, *patchState) {
 	rows, width := b.Images*e.config.Tokens(), e.config.Hidden
 	patches := l.Scratch(rows, e.config.Channels*e.config.Patch*e.config.Patch)
-	l.Stream.Upload(patches, e.unfold(b))
+	l.Stream.Upload(patches, e.unfold(l, b))
 	sum := l.Scratch(rows, width)
 	weight := e.weight.In(l, v)
 	l.Stream.LinearForward(sum, patches, kernels.LinearWeight{W: weight.Reshape(width, patches.Cols)}, kernels.Tensor{})
@@ -122,11 +122,13 @@ func (e *patchEmbedding) backward(l *model.Lane, d kernels.Tensor, s *patchState
 
 // unfold returns the patches (N·(P+1), K) as bytes, each in the order of the
 // convolution's weight: channel, row, column.
-func (e *patchEmbedding) unfold(b *data.Batch) []byte {
+func (e *patchEmbedding) unfold(l *model.Lane, b *data.Batch) []byte {
 	c := e.config
 	side, per := c.Image/c.Patch, c.Channels*c.Patch*c.Patch
-	out := make([]byte, 4*b.Images*c.Tokens()*per)
+	out := l.Pool.Host(4 * b.Images * c.Tokens() * per)
 	for n := range b.Images {
+		first := 4 * n * c.Tokens() * per
+		clear(out[first : first+4*per]) // of the class token
 		pixels := b.Pixels[n*c.PixelsPerImage():]
 		at := 4 * (n*c.Tokens() + 1) * per
 		for p := range side * side {
