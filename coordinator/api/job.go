@@ -118,7 +118,8 @@ const (
 // What a forward leaves for the backward.
 const (
 	RecomputeNone   = "none"   // everything but norms and activations
-	RecomputeBlocks = "blocks" // the inputs of blocks: backward computes their inside again
+	RecomputeMLPs   = "mlps"   // and but what goes into the activations of MLPs
+	RecomputeBlocks = "blocks" // the inputs of blocks alone
 )
 
 // Train says how long and how fast.
@@ -139,8 +140,8 @@ type Train struct {
 	ClipNorm     float64 `yaml:"clip_norm" range:"[0,1000000000]"`
 	// Wire is what gradients and activations are rounded to between ranks: fp32 or bf16.
 	Wire string `yaml:"wire"`
-	// Recompute is [RecomputeNone], or [RecomputeBlocks] to save memory for time. It
-	// changes no bit.
+	// Recompute is [RecomputeNone], or saves memory for time: backward computes again
+	// what is not kept. It changes no bit.
 	Recompute string `yaml:"recompute,omitempty"`
 	// CheckpointEvery is in steps; 0 writes one at the end only.
 	CheckpointEvery int `yaml:"checkpoint_every" range:"[0,2147483647]"`

@@ -89,10 +89,14 @@ func openWorker(ctx context.Context, p shard.Plan, w int, wire kernels.DType, la
 		graph.Nodes = append(graph.Nodes, node)
 		out.layouts, attachments = append(out.layouts, a.Layout), append(attachments, a)
 	}
+	again := model.RecomputeNothing // by the one that the others are compared with
+	if peers != nil {
+		again = model.Recompute(w % 3)
+	}
 	out.engine, err = step.NewEngine(d, step.Config{Graph: graph, Layouts: out.layouts, Objective: o,
 		Optimiser: optim.Config{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, ClipNorm: 1},
 		Schedule:  optim.Schedule{Kind: "constant", Base: 1e-2, Steps: 100}, Wire: wire, Lanes: lanes, Peers: peers, Order: p.Order(),
-		Recompute: peers != nil && w%2 == 1}) // of some workers, and not of the one that they are compared with
+		Recompute: again})
 	if err != nil {
 		return nil, err
 	}

@@ -199,9 +199,14 @@ func (t *tower) block(s shape, below bool) shard.Block {
 	// gradient, and those of the inner tensors or of attention's.
 	backward := 3*stream + max(int64(ups)*inner, attention)
 	b.Activations, b.Scratch = stream+inside, max(forward, backward)
-	if t.job.Train.Recompute == api.RecomputeBlocks {
-		// All but the product of the output is made again.
-		b.Backward += b.Forward - 2*float64(t.rows)*float64(s.hidden)*float64(s.inner)
+	expanding := 2 * float64(t.rows) * float64(s.hidden) * float64(s.inner)
+	switch t.job.Train.Recompute {
+	case api.RecomputeMLPs:
+		b.Backward += float64(ups) * expanding
+		b.Activations -= int64(ups) * inner
+		b.Scratch = max(forward, int64(ups)*inner+backward)
+	case api.RecomputeBlocks: // all but the product of the output
+		b.Backward += b.Forward - expanding
 		b.Activations, b.Scratch = stream, max(forward, inside+backward)
 	}
 	return b

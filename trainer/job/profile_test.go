@@ -119,7 +119,8 @@ func TestProfileForeseesMemory(t *testing.T) {
 		"no teacher":   func(j *api.Job) { j.Distill.Lambda = 0 },
 		"two teachers": func(j *api.Job) { j.Distill.Teachers = map[string]float64{"dense-dense": 1, "dense-vision": 1} },
 		"every row":    func(j *api.Job) { j.Distill.KLReduction = "batchmean" },
-		"recomputing":  func(j *api.Job) { j.Train.Recompute = api.RecomputeBlocks },
+		"again, MLPs":  func(j *api.Job) { j.Train.Recompute = api.RecomputeMLPs },
+		"again, all":   func(j *api.Job) { j.Train.Recompute = api.RecomputeBlocks },
 		"full":         func(j *api.Job) { j.Adapter.Method = "full" },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -104,7 +104,7 @@ func (r *run) attach(ctx context.Context) error {
 		Optimiser: r.optimiser(),
 		Schedule:  optim.Schedule{Kind: train.Schedule, Base: train.LR, Warmup: train.Warmup, Floor: train.Floor, Steps: train.Steps},
 		Wire:      dtype(train.Wire), Lanes: r.lanes(), Peers: peers, Order: r.team.Plan().Order(), Keep: r.remembers(), Observer: observer,
-		Recompute: train.Recompute == api.RecomputeBlocks, Largest: largest,
+		Recompute: recompute(train.Recompute), Largest: largest,
 	})
 	if err != nil {
 		return err
@@ -115,6 +115,11 @@ func (r *run) attach(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// recompute translates train.recompute, which was validated.
+func recompute(name string) model.Recompute {
+	return map[string]model.Recompute{api.RecomputeMLPs: model.RecomputeMLPs, api.RecomputeBlocks: model.RecomputeBlocks}[name]
 }
 
 // optimiser translates the job's optimiser.

@@ -10,12 +10,21 @@ type Lane struct {
 	Pool   *Pool
 	Values kernels.Tensor // F32 (1, Layout.Len) of the tower; absent when nothing is trained
 	Grads  kernels.Tensor // F32 (1, Layout.Len); absent outside training
-	// Recompute has blocks keep their input alone and compute the rest again in
-	// backward. No bit depends on it.
-	Recompute bool
+	// Recompute is what blocks compute again in backward. No bit depends on it.
+	Recompute Recompute
 	// Observe, where it is set, is called with the input of every linear layer.
 	Observe Observer
 }
+
+// Recompute says what is computed again in backward rather than kept.
+type Recompute uint8
+
+// What blocks can do without.
+const (
+	RecomputeNothing Recompute = iota // norms and activations are always
+	RecomputeMLPs                     // what goes into the activation of an MLP
+	RecomputeBlocks                   // all but the input of each block
+)
 
 // Scratch returns an uninitialised F32 tensor (rows, cols) from the pool.
 func (l *Lane) Scratch(rows, cols int) kernels.Tensor {

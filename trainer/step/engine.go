@@ -35,9 +35,8 @@ type Config struct {
 	// Keep has the engine keep the state before the last step: peers may not have
 	// come as far.
 	Keep bool
-	// Recompute has blocks keep their inputs alone; see [model.Lane]. No bit depends
-	// on it.
-	Recompute bool
+	// Recompute is what blocks compute again in backward. No bit depends on it.
+	Recompute model.Recompute
 	// Largest is the largest microbatch that the job may have, where it is known:
 	// memory is taken for it in the first step. Larger ones take more when they come.
 	Largest Shape

@@ -37,7 +37,7 @@ type setting struct {
 	objective objective.Config
 	method    adapter.Method
 	lr        float64
-	recompute bool
+	recompute model.Recompute
 	device    kernels.Device // the reference unless it is set
 	largest   step.Shape
 }
@@ -226,19 +226,22 @@ func TestRecomputingDoesNotChangeABit(t *testing.T) {
 		s := setting{lanes: 2, objective: distilling(t, "dense-dense", "dense-vision"), method: method}
 		keeping := newEngine(t, s)
 		first := run(t, keeping, 3, 3)
-		s.recompute = true
-		again := newEngine(t, s)
-		second := run(t, again, 3, 3)
-		if !sameBits(values(t, keeping), values(t, again)) {
-			t.Errorf("%s: other values", method)
-		}
-		for i := range first {
-			if first[i].Loss != second[i].Loss || first[i].GradNorm != second[i].GradNorm {
-				t.Errorf("%s, step %d: loss %v and %v", method, i, first[i].Loss, second[i].Loss)
+		before := first
+		for _, s.recompute = range []model.Recompute{model.RecomputeMLPs, model.RecomputeBlocks} {
+			again := newEngine(t, s)
+			second := run(t, again, 3, 3)
+			if !sameBits(values(t, keeping), values(t, again)) {
+				t.Errorf("%s, %v: other values", method, s.recompute)
 			}
-			if first[i].PeakMemory <= second[i].PeakMemory {
-				t.Errorf("%s, step %d: %d bytes with everything kept, %d with inputs alone", method, i, first[i].PeakMemory, second[i].PeakMemory)
+			for i := range first {
+				if first[i].Loss != second[i].Loss || first[i].GradNorm != second[i].GradNorm {
+					t.Errorf("%s, %v, step %d: loss %v and %v", method, s.recompute, i, first[i].Loss, second[i].Loss)
+				}
+				if before[i].PeakMemory <= second[i].PeakMemory {
+					t.Errorf("%s, %v, step %d: %d bytes, %d where more is kept", method, s.recompute, i, second[i].PeakMemory, before[i].PeakMemory)
+				}
 			}
+			before = second
 		}
 	}
 }

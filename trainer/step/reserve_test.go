@@ -10,6 +10,7 @@ import (
 	"ressa/kernels/reference"
 	"ressa/trainer/adapter"
 	"ressa/trainer/data"
+	"ressa/trainer/model"
 	"ressa/trainer/random"
 	"ressa/trainer/step"
 )
@@ -66,9 +67,9 @@ func TestStepsAllocateNothingAfterTheFirst(t *testing.T) {
 	for name, s := range map[string]setting{
 		"sparselora":         {method: adapter.SparseLoRA},
 		"sparselora, bf16":   {method: adapter.SparseLoRA, wire: kernels.BF16},
-		"masked, recompute":  {method: adapter.Masked, recompute: true},
+		"masked, recompute":  {method: adapter.Masked, recompute: model.RecomputeMLPs},
 		"full":               {method: adapter.Full},
-		"lora-remask, again": {method: adapter.LoRARemask, recompute: true},
+		"lora-remask, again": {method: adapter.LoRARemask, recompute: model.RecomputeBlocks},
 	} {
 		for _, lanes := range []int{1, 3} {
 			d := &counting{Device: reference.Open()}

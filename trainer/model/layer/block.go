@@ -53,8 +53,9 @@ func (s *BlockState) Release(l *model.Lane) {
 type Keep uint8
 
 const (
-	KeepNothing Keep = iota
-	KeepInput        // x alone: backward computes the rest again
+	KeepNothing   Keep = iota
+	KeepInput          // x alone: backward computes the rest again
+	KeepAttention      // all but what goes into the MLP's activation
 	KeepAll
 )
 
@@ -69,30 +70,32 @@ func (b *Block) forward(l *model.Lane, in residual, s Sequences, v model.Variant
 	st := &BlockState{}
 	y := b.inside(l, in, st, s, v, keep, cache)
 	b.MLP.project(l, y, st.mlp, v, keep == KeepAll)
-	out := residual{x: st.h, y: y, kept: keep == KeepAll}
+	out := residual{x: st.h, y: y, kept: keep >= KeepAttention}
 	switch keep {
-	case KeepAll:
-		return out, st
+	case KeepNothing:
+		return out, nil
 	case KeepInput:
 		return out, &BlockState{x: st.x}
+	case KeepAttention:
+		st.mlp = mlpState{}
 	}
-	return out, nil
+	return out, st
 }
 
 // inside computes up to the activation of the MLP what backward needs, into st,
-// and returns scratch memory of the stream's shape. Unless all is kept, only st.mlp
-// is left, with st.h and, where the input is kept, st.x.
+// and returns scratch memory of the stream's shape. Where less than attention is
+// kept, only st.mlp and st.h are left, and st.x where that is kept.
 func (b *Block) inside(l *model.Lane, in residual, st *BlockState, s Sequences, v model.Variant, keep Keep, cache *cachedLayer) kernels.Tensor {
 	y := l.Scratch(in.x.Rows, in.x.Cols)
 	st.x, st.stats1 = in.norm(l, y, &b.Norm1, v)
 	st.attention = b.Attention.forward(l, y, y, s, v, cache)
-	if keep != KeepAll {
+	if keep < KeepAttention {
 		st.attention.release(l)
 		st.stats1.free(l)
 	}
 	n := l.Scratch(y.Rows, y.Cols)
 	st.h, st.stats2 = residual{x: st.x, y: y, kept: keep != KeepNothing}.norm(l, n, &b.Norm2, v)
-	if keep != KeepAll {
+	if keep < KeepAttention {
 		st.stats2.free(l)
 	}
 	st.mlp = b.MLP.expand(l, n, v)
@@ -104,8 +107,14 @@ func (b *Block) inside(l *model.Lane, in residual, st *BlockState, s Sequences, 
 // needInput it stops below the lowest trained parameter and leaves d undefined.
 // It releases st.
 func (b *Block) Backward(l *model.Lane, d kernels.Tensor, s Sequences, st *BlockState, needInput bool) {
-	if st.h.IsZero() { // only the input was kept
+	switch {
+	case st.h.IsZero(): // only the input was kept
 		l.Free(b.inside(l, residual{x: st.x}, st, s, model.Student, KeepAll, nil))
+	case st.mlp.up.IsZero():
+		n := l.Scratch(d.Rows, d.Cols)
+		b.Norm2.Forward(l, n, st.h, model.Student)
+		st.mlp = b.MLP.expand(l, n, model.Student)
+		l.Free(n)
 	}
 	lower := needInput || b.Norm1.Trained() || b.Attention.Trained()
 	b.backwardMLP(l, d, st, lower)

@@ -122,13 +122,15 @@ func TestBlockInputGradient(t *testing.T) {
 			got := b.read(d)
 			b.lane.Free(d)
 			grads := b.read(b.lane.Grads)
-			again, st := value(x, layer.KeepInput)
-			d = layer.Copy(b.lane, weights)
-			b.block.Backward(b.lane, d, q, st, true)
-			if again != plain || !slices.Equal(b.read(d), got) || !slices.Equal(b.read(b.lane.Grads), grads) {
-				t.Error("a block that computes its inside again gives other bits")
+			for _, keep := range []layer.Keep{layer.KeepInput, layer.KeepAttention} {
+				again, st := value(x, keep)
+				d := layer.Copy(b.lane, weights)
+				b.block.Backward(b.lane, d, q, st, true)
+				if again != plain || !slices.Equal(b.read(d), got) || !slices.Equal(b.read(b.lane.Grads), grads) {
+					t.Errorf("a block that keeps %v gives other bits", keep)
+				}
+				b.lane.Free(d)
 			}
-			b.lane.Free(d)
 			at := b.read(x)
 			for i := range at {
 				const eps = 1e-2

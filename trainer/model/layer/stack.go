@@ -42,18 +42,15 @@ func (s StackState) Release(l *model.Lane) {
 
 // Forward takes over x (B·T, C) and returns the output of the last block. With
 // keep, state is kept from the lowest trained block on, and from the first one
-// where below says that the gradient of x may be asked for; only the inputs of
-// blocks where the lane says so.
+// where below says that the gradient of x may be asked for; of less
+// where the lane says so.
 func (s Stack) Forward(l *model.Lane, x kernels.Tensor, q Sequences, v model.Variant, keep, below bool) (kernels.Tensor, StackState) {
 	states, r := make(StackState, len(s)), residual{x: x}
 	for i, b := range s {
 		below = below || b.Trained()
 		what := KeepNothing
-		switch {
-		case keep && below && l.Recompute:
-			what = KeepInput
-		case keep && below:
-			what = KeepAll
+		if keep && below {
+			what = []Keep{model.RecomputeNothing: KeepAll, model.RecomputeMLPs: KeepAttention, model.RecomputeBlocks: KeepInput}[l.Recompute]
 		}
 		r, states[i] = b.forward(l, r, q, v, what, nil)
 	}
