@@ -2,29 +2,38 @@
 #include "activation_math.h"
 
 /* y ← (x − mean)·rstd·gamma + beta, with the statistics of each row. Where x is a
- * sum, a row of it stays in the first-level cache between its passes. */
+ * sum, the first pass over a row writes it. */
 static void K(norm)(const void *args, int64_t task, void *scratch)
 {
 	const struct rk_norm *a = args;
 	const int64_t cols = a->x.cols, lo = task * a->block, hi = lo + a->block < a->x.rows ? lo + a->block : a->x.rows;
-	const int layer = a->mean.data != NULL;
+	const int layer = a->mean.data != NULL, sums = a->a.data != NULL;
 	const void *gamma = a->gamma.data, *beta = a->beta.data;
 	(void)scratch;
 	for (int64_t r = lo; r < hi; r++) {
+		const float *p = sums ? rk_f32(a->a, r) : NULL, *q = sums ? rk_f32(a->b, r) : NULL;
 		float *x = rk_f32(a->x, r), *y = rk_f32(a->y, r), mean = 0;
 		struct rk_lanes sum = rk_lanes_of(0), squares = rk_lanes_of(0);
-		if (a->a.data) {
-			const float *p = rk_f32(a->a, r), *q = rk_f32(a->b, r);
-			RK_EACH(cols, rk_put(x + i, rk_get(p + i, w) + rk_get(q + i, w), w););
-		}
 		if (layer) {
-			RK_EACH(cols, sum.v[g] += rk_get(x + i, w););
+			if (sums)
+				RK_EACH(cols,
+					vf h = rk_get(p + i, w) + rk_get(q + i, w);
+					rk_put(x + i, h, w);
+					sum.v[g] += h;);
+			else
+				RK_EACH(cols, sum.v[g] += rk_get(x + i, w););
 			mean = rk_lanes_sum(&sum) / (float)cols;
 			((float *)a->mean.data)[r] = mean;
 		}
-		RK_EACH(cols,
-			vf d = rk_keep(rk_get(x + i, w) - mean, w);
-			squares.v[g] = vf_fma(d, d, squares.v[g]););
+		if (sums && !layer)
+			RK_EACH(cols,
+				vf h = rk_get(p + i, w) + rk_get(q + i, w);
+				rk_put(x + i, h, w);
+				squares.v[g] = vf_fma(h, h, squares.v[g]););
+		else
+			RK_EACH(cols,
+				vf d = rk_keep(rk_get(x + i, w) - mean, w);
+				squares.v[g] = vf_fma(d, d, squares.v[g]););
 		float rstd = 1.0f / rk_sqrt(rk_lanes_sum(&squares) / (float)cols + a->eps);
 		((float *)a->rstd.data)[r] = rstd;
 		if (layer)
