@@ -40,9 +40,10 @@ type setting struct {
 	recompute model.Recompute
 	device    kernels.Device // the reference unless it is set
 	largest   step.Shape
+	config    *llava.Config // of the model; tinyConfig unless it is set
 }
 
-func distilling(t *testing.T, names ...string) objective.Config {
+func distilling(t testing.TB, names ...string) objective.Config {
 	t.Helper()
 	c := objective.Config{Lambda: 0.5, Temperature: 2, Reduction: objective.TokenMean}
 	for _, n := range names {
@@ -56,14 +57,18 @@ func distilling(t *testing.T, names ...string) objective.Config {
 }
 
 // newEngine builds a masked tiny model under an engine, always the same one.
-func newEngine(t *testing.T, s setting) *step.Engine {
+func newEngine(t testing.TB, s setting) *step.Engine {
 	t.Helper()
 	ctx := context.Background()
 	d := s.device
 	if d == nil {
 		d = reference.Open()
 	}
-	m, err := llava.New(ctx, d, tinyConfig(), 7, llava.Options{})
+	c := tinyConfig()
+	if s.config != nil {
+		c = *s.config
+	}
+	m, err := llava.New(ctx, d, c, 7, llava.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

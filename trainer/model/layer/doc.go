@@ -9,7 +9,8 @@
 // the lane's pool as soon as its last use is enqueued. Between forward and
 // backward a block keeps its input, queries, keys, values, attention output,
 // middle of the residual stream and MLP pre-activations; norms and activations
-// are computed again from these.
+// are computed again from these. A lane can ask for less to be kept, with the same
+// bits. The residual stream is added up where the norm that follows reads it.
 //
 // It knows no checkpoint, parameter names or batches of examples. The model
 // families (package llava) are the callers.
