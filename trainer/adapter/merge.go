@@ -129,7 +129,7 @@ func (m *Merger) Report() MergeReport {
 
 // mergeLinear computes one effective weight and what rounding did to it.
 func mergeLinear(ctx context.Context, l *model.Lane, w kernels.LinearWeight) ([]byte, MergedLayer, error) {
-	rows, cols := w.W.Rows, w.W.Cols
+	rows, cols := w.Out(), w.In()
 	var layer MergedLayer
 	effective, err := effectiveWeight(ctx, l, w, w.Round)
 	if err != nil || w.A.IsZero() {
@@ -145,7 +145,7 @@ func mergeLinear(ctx context.Context, l *model.Lane, w kernels.LinearWeight) ([]
 	defer l.Free(zero)
 	l.Stream.Fill(zero, 0)
 	alone := w
-	alone.W, alone.Round = zero, kernels.F32
+	alone.W, alone.Packed, alone.Round = zero, kernels.PackedWeight{}, kernels.F32
 	update, err := effectiveWeight(ctx, l, alone, kernels.F32)
 	if err != nil {
 		return nil, layer, err
@@ -171,7 +171,7 @@ func mergeLinear(ctx context.Context, l *model.Lane, w kernels.LinearWeight) ([]
 }
 
 func effectiveWeight(ctx context.Context, l *model.Lane, w kernels.LinearWeight, d kernels.DType) ([]byte, error) {
-	dst := l.Pool.Get(d, w.W.Rows, w.W.Cols)
+	dst := l.Pool.Get(d, w.Out(), w.In())
 	defer l.Free(dst)
 	l.Stream.EffectiveWeight(dst, w)
 	return download(ctx, l, dst)

@@ -86,6 +86,9 @@ func (r *run) attach(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.pack(ctx, graph, method); err != nil {
+		return err
+	}
 	peers, err := r.team.Peers(dtype(r.job.Train.Wire))
 	if err != nil {
 		return err

@@ -23,18 +23,25 @@ type Linear struct {
 }
 
 // In returns the number of input features.
-func (n *Linear) In() int { return n.Weight.Value.Cols }
+func (n *Linear) In() int { return n.frozen().In() }
 
 // Out returns the number of output features.
-func (n *Linear) Out() int { return n.Weight.Value.Rows }
+func (n *Linear) Out() int { return n.frozen().Out() }
+
+// frozen returns the weight as it was loaded, dense or packed.
+func (n *Linear) frozen() kernels.LinearWeight {
+	return kernels.LinearWeight{W: n.Weight.Value, Packed: n.Weight.Packed}
+}
 
 // Operand returns what the layer multiplies with in variant v. values is the
-// tower's flat vector of trained values.
+// tower's flat vector of trained values. A packed weight has no dense variant:
+// operations on it fail.
 func (n *Linear) Operand(values kernels.Tensor, v Variant) kernels.LinearWeight {
 	if v == Dense {
 		return kernels.LinearWeight{W: n.Weight.Value}
 	}
-	w := kernels.LinearWeight{W: n.Weight.Value, Mask: n.Mask, Kept: n.Kept, Round: n.Round}
+	w := n.frozen()
+	w.Mask, w.Kept, w.Round = n.Mask, n.Kept, n.Round
 	if !n.Pruned.IsZero() {
 		w.W = n.Pruned
 	}

@@ -7,6 +7,9 @@ type Param struct {
 	Name  string         // the canonical (new) Hugging Face key
 	Shape []int          // as in the checkpoint
 	Value kernels.Tensor // (product of the leading dimensions, last dimension); F32 or BF16
+	// Packed, where present, is the weight of a linear without what its mask drops.
+	// Value is then absent: nothing needs the weight dense any more.
+	Packed kernels.PackedWeight
 	// Slot is where the trained values live when the parameter itself is
 	// trained; nil while it is frozen.
 	Slot *Slot

@@ -26,7 +26,7 @@ func NewKept(d kernels.Device) *Kept { return &Kept{device: d, params: map[strin
 func (k *Kept) Take(m *Model) {
 	keep := map[kernels.Buffer]bool{}
 	for _, p := range m.Params() {
-		if k.params[p.Name] == nil {
+		if k.params[p.Name] == nil && !p.Value.IsZero() { // what was packed is read again
 			k.params[p.Name], keep[p.Value.Buffer] = &model.Param{Name: p.Name, Shape: p.Shape, Value: p.Value}, true
 		}
 	}
