@@ -119,11 +119,11 @@ func (w *work) theirs(lib *openblas.Library) {
 	x, y, weight := matrix(w.hostX, in), matrix(w.hostY, out), matrix(w.hostW, in)
 	switch w.shape.Op {
 	case GemmNT, Forward:
-		lib.Sgemm(false, true, rows, out, in, x, weight, matrix(w.hostOut, out))
+		lib.Sgemm(false, true, rows, out, in, x, weight, 0, matrix(w.hostOut, out))
 	case GemmNN, Input:
-		lib.Sgemm(false, false, rows, in, out, y, weight, matrix(w.hostOut, in))
+		lib.Sgemm(false, false, rows, in, out, y, weight, 0, matrix(w.hostOut, in))
 	default:
-		lib.Sgemm(true, false, out, in, rows, y, x, matrix(w.hostOut, in))
+		lib.Sgemm(true, false, out, in, rows, y, x, 0, matrix(w.hostOut, in))
 	}
 }
 

@@ -103,10 +103,11 @@ type Matrix struct {
 	Stride int
 }
 
-// Sgemm writes C (m, n) = op(A)·op(B), op being the transpose where asked.
-func (l *Library) Sgemm(transA, transB bool, m, n, k int, a, b, c Matrix) {
+// Sgemm writes C (m, n) = op(A)·op(B) + beta·C, op being the transpose where asked.
+// With a beta of 0 C is not read.
+func (l *Library) Sgemm(transA, transB bool, m, n, k int, a, b Matrix, beta float32, c Matrix) {
 	C.call_sgemm(l.sgemm, flag(transA), flag(transB), C.int(m), C.int(n), C.int(k),
-		a.Data, C.int(a.Stride), b.Data, C.int(b.Stride), 0, c.Data, C.int(c.Stride))
+		a.Data, C.int(a.Stride), b.Data, C.int(b.Stride), C.float(beta), c.Data, C.int(c.Stride))
 }
 
 func flag(b bool) C.int {

@@ -24,9 +24,13 @@ func TestSgemm(t *testing.T) {
 		{true, false, [4]float32{26, 30, 38, 44}},
 	} {
 		var got [4]float32
-		l.Sgemm(c.ta, c.tb, 2, 2, 2, matrix(a), matrix(b), matrix(got[:]))
+		l.Sgemm(c.ta, c.tb, 2, 2, 2, matrix(a), matrix(b), 0, matrix(got[:]))
 		if got != c.want {
 			t.Errorf("transposed %v %v: got %v, want %v", c.ta, c.tb, got, c.want)
+		}
+		l.Sgemm(c.ta, c.tb, 2, 2, 2, matrix(a), matrix(b), 1, matrix(got[:]))
+		if got[0] != 2*c.want[0] || got[3] != 2*c.want[3] {
+			t.Errorf("transposed %v %v, added: got %v, want twice %v", c.ta, c.tb, got, c.want)
 		}
 	}
 }

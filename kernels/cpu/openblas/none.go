@@ -31,4 +31,4 @@ func (*Library) Config() string { return "" }
 func (*Library) SetThreads(int) {}
 
 // Sgemm does nothing.
-func (*Library) Sgemm(transA, transB bool, m, n, k int, a, b, c Matrix) {}
+func (*Library) Sgemm(transA, transB bool, m, n, k int, a, b Matrix, beta float32, c Matrix) {}
