@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -324,6 +325,11 @@ func TestFlagsAreRefused(t *testing.T) {
 		"--best and --step":                                      "export nothing --output OUT --best --step 3",
 		"--shapes: found":                                        "bench kernels --shapes round",
 		"--turns: found 0":                                       "bench kernels --turns 0",
+		"--suites: found \"fft\", want gemm, layer or ops":       "bench kernels --suites fft",
+		"--patterns: pattern \"half\"":                           "bench kernels --patterns half",
+		"--widths: ":                                             "bench kernels --patterns 2:4 --widths 6",
+		"--tokens: found [0], want numbers from 1 to 65536":      "bench kernels --tokens 0",
+		"--plot: found \"p.gif\", want a name that ends in .png": "bench kernels --plot p.gif",
 		"--turns: found 0 turns":                                 "bench collective --turns 0",
 		"--sizes: found 100 bytes":                               "bench collective --sizes 100",
 		"--sizes: found \"1TiB\"":                                "bench collective --sizes 1TiB",
@@ -348,31 +354,41 @@ func TestFlagsAreRefused(t *testing.T) {
 func TestBenchKernels(t *testing.T) {
 	s := newScenario(t)
 	var r struct {
-		Kind string `json:"numeric_kind"`
-		Core string `json:"openblas_core"`
-		Note string `json:"note"`
+		Kind    string `json:"numeric_kind"`
+		Core    string `json:"openblas_core"`
+		Missing string `json:"openblas_missing"`
+		Floor   struct {
+			Rate float64 `json:"gflops"`
+		} `json:"floor"`
 		Rows []struct {
+			Suite string  `json:"suite"`
 			Op    string  `json:"op"`
 			Ours  float64 `json:"gflops"`
-			Ratio float64 `json:"ratio"`
+			Share float64 `json:"share_of_floor"`
+			Ratio *struct {
+				Median float64 `json:"median"`
+				Q1     float64 `json:"q1"`
+			} `json:"ratio"`
 		} `json:"rows"`
-		Memory struct {
-			Measured int `json:"measured_peak_bytes"`
-			Naive    int `json:"naive_peak_bytes"`
-		} `json:"memory"`
 	}
-	s.check(json.Unmarshal([]byte(s.succeed("bench", "kernels", "--shapes", "20x24x70", "--turns", "1", "-o", "json")), &r))
-	if len(r.Rows) != 7 || r.Kind == "" || r.Memory.Measured < 1 || r.Memory.Naive <= r.Memory.Measured {
+	picture := filepath.Join(t.TempDir(), "p.png")
+	s.check(json.Unmarshal([]byte(s.succeed("bench", "kernels", "--suites", "gemm,layer", "--shapes", "20x24x70", "--patterns", "2:4", "--tokens", "5",
+		"--widths", "64", "--ranks", "4", "--turns", "1", "-o", "json", "--plot", picture)), &r))
+	if len(r.Rows) != 3+4 || r.Kind == "" || !(r.Floor.Rate > 0) {
 		t.Errorf("report %+v", r)
 	}
 	for _, row := range r.Rows {
-		if !(row.Ours > 0) || (r.Core != "") != (row.Ratio > 0) {
+		if !(row.Ours > 0) || !(row.Share > 0) || (r.Core != "") != (row.Ratio != nil && row.Ratio.Median > 0 && row.Ratio.Q1 > 0) {
 			t.Errorf("row %+v with OpenBLAS on %q", row, r.Core)
 		}
 	}
-	if r.Core == "" && !strings.Contains(r.Note, "install") {
-		t.Errorf("no OpenBLAS, and the note is %q", r.Note)
+	if (r.Core == "") != strings.Contains(r.Missing, "install") {
+		t.Errorf("OpenBLAS on %q, missing %q", r.Core, r.Missing)
 	}
+	if raw, err := os.ReadFile(picture); err != nil || !bytes.HasPrefix(raw, []byte("\x89PNG")) {
+		t.Errorf("the plot: %v, %d bytes", err, len(raw))
+	}
+	s.succeed("bench", "kernels", "--suites", "ops", "--turns", "1")
 }
 
 func TestBenchCollective(t *testing.T) {

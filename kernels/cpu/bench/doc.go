@@ -1,10 +1,15 @@
-// Package bench measures the matrix operations of a device against OpenBLAS's
-// sgemm, in one process and in turns, so that both meet the same machine.
+// Package bench measures the operations of a cpu device against OpenBLAS, in one
+// process and in turns, so that both meet the same machine: plain products against
+// its sgemm, SparseLoRA layers against the same step in the published form (package
+// dense), other operations against the processor's floor alone.
 //
-// It guarantees that both sides compute the same product of the same numbers on
-// the same number of threads, and reports medians over the turns. The linear
-// layer's operations are set against the dense product alone: OpenBLAS knows
-// neither mask nor adapter, so a ratio there is what the masked layer costs. It
-// does not judge the result and prints nothing; a command line and the
+// It guarantees that both sides compute the same result from the same numbers on
+// the same number of threads, with pauses in which the threads of the other side
+// go to sleep, and reports medians and quartiles over the turns: of times, and of
+// the ratio of what ran in one turn. With one thread, times are the processor time
+// of that thread, which other programs disturb less. Floors are measured at the
+// start: the rate of fused multiply-adds in registers and of reading memory.
+//
+// It does not judge the result and prints nothing; a command line and the
 // benchmarks of package cpu do.
 package bench

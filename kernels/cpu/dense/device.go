@@ -28,10 +28,6 @@ type device struct {
 
 // Open returns the device. It fails without OpenBLAS or the C kernels.
 func Open(o Options) (kernels.Device, error) {
-	library, err := openblas.Load()
-	if err != nil {
-		return nil, err
-	}
 	if o.Threads == 0 {
 		o.Threads = runtime.GOMAXPROCS(0)
 	}
@@ -39,8 +35,22 @@ func Open(o Options) (kernels.Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	library.SetThreads(o.Threads)
-	return &device{Device: d, library: library, threads: o.Threads}, nil
+	wrapped, err := Wrap(d, o.Threads)
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return wrapped, nil
+}
+
+// Wrap returns a device that computes on the memory of d, a device of package cpu,
+// so that both take the same operands. Closing it closes d.
+func Wrap(d kernels.Device, threads int) (kernels.Device, error) {
+	library, err := openblas.Load()
+	if err != nil {
+		return nil, err
+	}
+	library.SetThreads(threads)
+	return &device{Device: d, library: library, threads: threads}, nil
 }
 
 // Kind names OpenBLAS's core beside the kernels of the other operations.

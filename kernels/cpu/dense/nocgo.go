@@ -15,3 +15,6 @@ type Options struct{ Threads int }
 func Open(Options) (kernels.Device, error) {
 	return nil, errors.New("dense: this build cannot load OpenBLAS (it was built with CGO_ENABLED=0)")
 }
+
+// Wrap reports the same.
+func Wrap(kernels.Device, int) (kernels.Device, error) { return Open(Options{}) }

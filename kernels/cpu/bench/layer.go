@@ -1,0 +1,113 @@
+package bench
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"ressa/kernels"
+	"ressa/kernels/sparse"
+)
+
+// Layer is a SparseLoRA layer of Size × Size weights.
+type Layer struct {
+	Tokens, Size, Rank int
+	Pattern            sparse.Pattern
+}
+
+// Layers returns every pattern with every number of tokens, size and rank.
+func Layers(patterns []sparse.Pattern, tokens, sizes, ranks []int) []Group {
+	var groups []Group
+	for _, d := range sizes {
+		for _, t := range tokens {
+			for _, rank := range ranks {
+				for _, p := range patterns {
+					groups = append(groups, Layer{t, d, rank, p}.group())
+				}
+			}
+		}
+	}
+	return groups
+}
+
+func (l Layer) group() Group {
+	return Group{Name: fmt.Sprintf("layer %d × %d × %d r%d %v", l.Tokens, l.Size, l.Size, l.Rank, l.Pattern), Sequence: true,
+		Open: func(r *Rig) ([]Part, error) {
+			if err := l.Pattern.Fits(l.Size); err != nil {
+				return nil, err
+			}
+			return l.parts(r), nil
+		}}
+}
+
+// parts are the stages of a layer's step, in the order of training.
+func (l Layer) parts(r *Rig) []Part {
+	x, dy := r.values(l.Tokens, l.Size, 1), r.values(l.Tokens, l.Size, 1)
+	y, dx := r.zeros(kernels.F32, l.Tokens, l.Size), r.zeros(kernels.F32, l.Tokens, l.Size)
+	mask := r.mask(l.Pattern, l.Size, l.Size)
+	ours, theirs := r.weights(mask, l.Rank)
+	dA, dB := r.zeros(kernels.F32, l.Rank, l.Size), r.zeros(kernels.F32, l.Size, l.Rank)
+	kept, t, rank := float64(mask.Count()), float64(l.Tokens), float64(l.Rank)
+	stored := float64(weightBytes(ours))
+	activations, factors := float64(2*x.Bytes()), float64(dA.Bytes()+dB.Bytes())
+	label := Label{Suite: "layer", Size: fmt.Sprintf("%d × %d × %d", l.Tokens, l.Size, l.Size), Pattern: l.Pattern.String(), Rank: l.Rank}
+	part := func(op string, flops, bytes float64, run func(kernels.Stream, kernels.LinearWeight)) Part {
+		p := Part{Label: label, Flops: flops, Bytes: bytes, ours: func() { run(r.stream, ours) }}
+		p.Op = op
+		if r.other != nil {
+			p.theirs = func() { run(r.other, theirs) }
+		}
+		return p
+	}
+	return []Part{
+		part("forward", 2*(t+rank)*kept, activations+stored, func(s kernels.Stream, w kernels.LinearWeight) { s.LinearForward(y, x, w, kernels.Tensor{}) }),
+		part("dA, dB", (2*t+4*rank)*kept, activations+stored+factors, func(s kernels.Stream, w kernels.LinearWeight) { s.LinearBackwardAdapter(dA, dB, dy, x, w) }),
+		part("dX", 2*(t+rank)*kept, activations+stored, func(s kernels.Stream, w kernels.LinearWeight) { s.LinearBackwardInput(dx, dy, w, false) }),
+	}
+}
+
+// weights returns a masked weight with an adapter as our side holds it and as the
+// published form does, which is dense float32.
+func (r *Rig) weights(mask sparse.Mask, rank int) (ours, theirs kernels.LinearWeight) {
+	out, in := mask.Rows, mask.Cols
+	w := kernels.LinearWeight{
+		W: r.values(out, in, float32(1/math.Sqrt(float64(in)))), Mask: r.zeros(kernels.U64, out, kernels.MaskWords(in)),
+		A: r.values(rank, in, float32(1/math.Sqrt(float64(in)))), B: r.values(out, rank, 0.1), Scale: 2, Round: kernels.BF16,
+	}
+	raw := make([]byte, 8*len(mask.Words))
+	for i, word := range mask.Words {
+		binary.LittleEndian.PutUint64(raw[8*i:], word)
+	}
+	if r.err == nil {
+		r.stream.Upload(w.Mask, raw)
+	}
+	return w, w
+}
+
+// weightBytes is what has to be read of a weight.
+func weightBytes(w kernels.LinearWeight) int {
+	return w.W.Bytes() + w.Mask.Bytes() + w.A.Bytes() + w.B.Bytes()
+}
+
+// mask returns a random mask. Every row, or group of a row, drops the same number.
+func (r *Rig) mask(p sparse.Pattern, rows, cols int) sparse.Mask {
+	m := sparse.New(rows, cols)
+	width := cols
+	if p.Structured() {
+		width = p.M
+	}
+	order := make([]int, width)
+	for row := range rows {
+		for lo := 0; lo < cols; lo += width {
+			for i := range order {
+				order[i] = i
+			}
+			for i := range width - p.Drop(width) { // Fisher and Yates, as far as needed
+				j := i + r.below(width-i)
+				order[i], order[j] = order[j], order[i]
+				m.Set(row, lo+order[i], true)
+			}
+		}
+	}
+	return m
+}
