@@ -7,7 +7,7 @@ RACE      := ./collective/... ./coordinator/... ./trainer/step/... ./trainer/exc
 # What has to build and pass without a C compiler.
 PORTABLE  := . ./kernels/... ./collective/...
 
-.PHONY: build demo test lint generate verify soak bench study gpu-check clean help
+.PHONY: build demo test lint generate verify soak bench bench-pytorch study gpu-check clean help
 .PHONY: unit race portable
 
 build: ## write bin/ressa
@@ -36,8 +36,20 @@ portable: # the build without cgo, on the reference kernels
 generate: ## rewrite generated files
 	$(GO) generate $(PACKAGES)
 
-bench: build ## time the kernels against OpenBLAS
+bench: build ## time the kernels against OpenBLAS and the processor's floor
 	bin/ressa bench kernels $(ARGS)
+
+PYTORCH  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ressa/pytorch
+PINNED   := trainer/bench/pytorch/requirements.txt
+
+bench-pytorch: build $(PYTORCH)/requirements.txt ## time a repair step against OpenBLAS's and PyTorch's published form (installs PyTorch outside the repository)
+	bin/ressa bench step --against openblas,pytorch --python $(PYTORCH)/bin/python $(ARGS)
+
+# The copy is what the environment was made from.
+$(PYTORCH)/requirements.txt: $(PINNED)
+	python3 -m venv --clear $(PYTORCH)
+	$(PYTORCH)/bin/pip install -q --disable-pip-version-check --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu -r $(PINNED)
+	cp $(PINNED) $@
 
 study: ## measure patterns, methods and seeds on the demo; writes docs/results.md
 	$(GO) run ./trainer/demo/study $(ARGS)
@@ -63,6 +75,6 @@ clean: ## remove what make wrote
 	rm -rf bin build
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 missing = @echo "make $@: not built yet: $(1)" >&2; exit 1

@@ -54,3 +54,18 @@ func plotKernels(r *bench.Report, path string) ([]byte, error) {
 	}
 	return report.Bars(title, panels, filepath.Ext(path) == ".svg")
 }
+
+// draw draws how much longer a step takes in the other forms, and how much more
+// memory.
+func (r *formReport) draw(svg bool) ([]byte, error) {
+	time := report.Panel{Title: "Time of a repair step: other form / ours", Axis: "more than 1 is slower than ours", Mark: 1}
+	memory := report.Panel{Title: "Peak memory above the start: other form / ours", Axis: "more than 1 is more than ours", Mark: 1}
+	for _, x := range r.Tasks {
+		for _, f := range x.Forms[1:] {
+			label := x.Model + "  " + x.Pattern
+			time.Bars = append(time.Bars, report.Bar{Label: label, Group: f.Form, Value: f.Ratio.Median, Low: f.Ratio.Q1, High: f.Ratio.Q3})
+			memory.Bars = append(memory.Bars, report.Bar{Label: label, Group: f.Form, Value: f.PeakRatio, Low: f.PeakRatio, High: f.PeakRatio})
+		}
+	}
+	return report.Bars(fmt.Sprintf("%s, %d threads", r.Tasks[0].Forms[0].Kind, r.Threads), []report.Panel{time, memory}, svg)
+}

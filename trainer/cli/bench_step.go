@@ -66,24 +66,46 @@ func keepRows(every int) []stepRow {
 
 func benchStep() *cobra.Command {
 	var m machine
+	var forms formChoice
 	var nodes []int
 	var turns, steps, width, every int
 	var keeps bool
 	cmd := &cobra.Command{
 		Use:   "step",
-		Short: "Time a repair's steps on one node and on several with the same processors",
+		Short: "Time a repair's steps on several nodes, or beside other forms of the step",
 		Long: "Repairs a random LLaVA-shaped model, larger than the demo's, on clusters of real\n" +
 			"processes on this machine, which share its processors evenly: one number of nodes\n" +
 			"after the other, in turns. What several nodes need more than the first number is what\n" +
 			"distribution costs here. All of them must give the same adapter.\n\n" +
 			"With --keeps the rows differ in what is kept of the trained state instead, on two nodes\n" +
-			"of one tower each: nothing, every step on both nodes, and checkpoints beside that.",
+			"of one tower each: nothing, every step on both nodes, and checkpoints beside that.\n\n" +
+			"With --against the whole step, student and teacher forward, loss, backward and AdamW, is\n" +
+			"timed on one node beside the published form of SparseLoRA, which writes W_eff and dW out\n" +
+			"whole: on the same engine with OpenBLAS, or in PyTorch. Each form is a process of its own\n" +
+			"that makes a step in turn; all start from the same files, and how far their losses are\n" +
+			"apart is reported. Models are the demo's with its own job, and a random one of the size of\n" +
+			"SmolVLM-256M, whose language tower gets a token for every patch of the image.",
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := m.check(); err != nil {
 				return err
 			}
 			r := &stepReport{Processors: processors()}
+			if len(forms.against) > 0 {
+				for _, other := range []string{"nodes", "keeps", "every", "steps", "width"} {
+					if cmd.Flags().Changed(other) {
+						return api.Invalid(fmt.Errorf("--against: found with --%s, want one of them", other))
+					}
+				}
+				if turns < 1 {
+					return api.Invalid(fmt.Errorf("--turns: found %d, want 1 or more", turns))
+				}
+				report, err := forms.measure(cmd.Context(), turns, cmd.ErrOrStderr())
+				if err != nil {
+					return err
+				}
+				return m.print(cmd.OutOrStdout(), report, report.table)
+			}
 			if turns < 1 || steps < 3 || steps > 10000 || width < 1 || width > 64 || every < 1 {
 				return api.Invalid(fmt.Errorf("--turns %d, --steps %d, --width %d, --every %d: want turns from 1, 3 to 10000 steps, widths from 1 to 64, checkpoints every 1 or more steps", turns, steps, width, every))
 			}
@@ -105,6 +127,7 @@ func benchStep() *cobra.Command {
 			return m.print(cmd.OutOrStdout(), r, r.table)
 		},
 	}
+	forms.register(cmd)
 	cmd.Flags().IntSliceVar(&nodes, "nodes", []int{1, 2}, "numbers of nodes, separated by commas; ratios compare with the first")
 	cmd.Flags().BoolVar(&keeps, "keeps", false, "compare what is kept of the trained state, on two nodes")
 	cmd.Flags().IntVar(&every, "every", 4, "steps from one checkpoint to the next, with --keeps")

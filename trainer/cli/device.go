@@ -24,14 +24,7 @@ func openDevice(name string, threads int, weights int64, most int, log *slog.Log
 	if name != "auto" && name != "cpu" {
 		return nil, 0, api.Invalid(fmt.Errorf("--device: found %q, want auto or cpu", name))
 	}
-	if threads == 0 {
-		threads = runtime.NumCPU()
-	}
-	lanes = 1
-	if weights < smallModel {
-		lanes = min(threads, runtime.NumCPU(), most)
-	}
-	inner := threads - lanes + 1
+	lanes, inner := layOut(threads, weights, most)
 	d, err = cpu.Open(cpu.Options{Threads: inner})
 	if err == nil {
 		log.Info("device", "kind", d.Kind(), "lanes", lanes, "threads", inner)
@@ -42,4 +35,17 @@ func openDevice(name string, threads int, weights int64, most int, log *slog.Log
 	}
 	log.Warn("C kernels cannot be used; computing with the slow reference", "reason", err)
 	return reference.Open(), lanes, nil
+}
+
+// layOut returns how many microbatches to compute at the same time, and the threads
+// of a device that they share.
+func layOut(threads int, weights int64, most int) (lanes, inner int) {
+	if threads == 0 {
+		threads = runtime.NumCPU()
+	}
+	lanes = 1
+	if weights < smallModel {
+		lanes = min(threads, runtime.NumCPU(), most)
+	}
+	return lanes, threads - lanes + 1
 }

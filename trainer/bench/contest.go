@@ -1,0 +1,185 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"time"
+
+	kernels "ressa/kernels/cpu/bench"
+)
+
+// Entrant is a form as a process that reads a line for each step and answers with
+// one, as [Solve] does.
+type Entrant struct {
+	Form    string
+	Command []string
+	Env     []string // beside that of this process
+}
+
+// Result is what a form did.
+type Result struct {
+	Form    string         `json:"form"`
+	Kind    string         `json:"kind"`
+	Lanes   int            `json:"lanes,omitempty"` // microbatches at the same time
+	Seconds kernels.Spread `json:"step_seconds"`
+	// Ratio is this form's time divided by that of the first, of the same turn.
+	Ratio kernels.Spread `json:"ratio"`
+	// Memory, resident: before the model is opened, with everything loaded, and at most
+	// during the steps.
+	Baseline int64 `json:"baseline_bytes"`
+	Loaded   int64 `json:"loaded_bytes"`
+	Peak     int64 `json:"peak_bytes"`
+	// Activations is the most that the engine's own pools held, of all lanes.
+	Activations int64 `json:"activation_bytes,omitempty"`
+	// PeakRatio is the peak above the baseline divided by that of the first form.
+	PeakRatio float64   `json:"peak_ratio"`
+	Losses    []float64 `json:"losses"` // of each step, the warm-up first
+	// Difference is the greatest relative difference of a loss to that of the first form.
+	Difference float64 `json:"loss_difference"`
+}
+
+// patience is how long a form may take to load the model or to make a step.
+const patience = 10 * time.Minute
+
+// Contest starts all entrants, has each make a step to warm up and then one in each
+// turn, in their order. progress is told of each step.
+func Contest(ctx context.Context, entrants []Entrant, turns int, progress func(form string, turn int, seconds float64)) (results []Result, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	children := make([]*child, len(entrants))
+	for i, e := range entrants {
+		c, err := start(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		defer c.stop()
+		children[i] = c
+		r := Result{Form: e.Form}
+		var first ready
+		if err := c.hear(&first); err != nil {
+			return nil, err
+		}
+		r.Kind, r.Lanes, r.Baseline, r.Loaded = first.Kind, first.Lanes, first.Baseline, first.Loaded
+		results = append(results, r)
+	}
+	seconds := make([][]float64, len(entrants))
+	for turn := range turns + 1 {
+		for i, c := range children {
+			var m made
+			if _, err := io.WriteString(c.in, "step\n"); err != nil {
+				return nil, c.failed(err)
+			}
+			if err := c.hear(&m); err != nil {
+				return nil, err
+			}
+			r := &results[i]
+			r.Losses = append(r.Losses, m.Loss)
+			r.Peak, r.Activations = max(r.Peak, m.Peak), max(r.Activations, m.Activations)
+			if turn > 0 {
+				seconds[i] = append(seconds[i], m.Seconds)
+			}
+			progress(r.Form, turn, m.Seconds)
+		}
+	}
+	for i := range results {
+		r, first := &results[i], &results[0]
+		ratios := make([]float64, turns)
+		for t := range turns {
+			ratios[t] = seconds[i][t] / seconds[0][t]
+		}
+		r.Seconds, r.Ratio = kernels.SpreadOf(seconds[i]), kernels.SpreadOf(ratios)
+		if own := first.Peak - first.Baseline; own > 0 {
+			r.PeakRatio = float64(r.Peak-r.Baseline) / float64(own)
+		}
+		for k, loss := range r.Losses {
+			d := math.Abs(loss-first.Losses[k]) / math.Abs(first.Losses[k])
+			if !(d <= r.Difference) { // NaN too
+				r.Difference = d
+			}
+		}
+	}
+	return results, nil
+}
+
+// child is an entrant's process.
+type child struct {
+	form  string
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	lines chan []byte
+	said  bytes.Buffer // on stderr
+	done  chan struct{}
+	err   error // of the process; valid when done is closed
+}
+
+func start(ctx context.Context, e Entrant) (*child, error) {
+	c := &child{form: e.Form, cmd: exec.CommandContext(ctx, e.Command[0], e.Command[1:]...), lines: make(chan []byte), done: make(chan struct{})}
+	c.cmd.Env, c.cmd.Stderr, c.cmd.WaitDelay = append(os.Environ(), e.Env...), &c.said, 10*time.Second
+	var err error
+	if c.in, err = c.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("%s: %w", e.Form, err)
+	}
+	go func() {
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			select {
+			case c.lines <- bytes.Clone(lines.Bytes()):
+			case <-ctx.Done():
+			}
+		}
+		c.err = c.cmd.Wait()
+		close(c.done)
+	}()
+	return c, nil
+}
+
+// hear reads the next line that the child says.
+func (c *child) hear(v any) error {
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case line := <-c.lines:
+		if err := json.Unmarshal(line, v); err != nil {
+			return fmt.Errorf("%s said %q: %w", c.form, line, err)
+		}
+		return nil
+	case <-c.done:
+		return c.failed(errors.Join(errors.New("it ended"), c.err))
+	case <-late.C:
+		return c.failed(fmt.Errorf("no answer within %v", patience))
+	}
+}
+
+// failed says what the child said last.
+func (c *child) failed(err error) error {
+	said := bytes.TrimSpace(c.said.Bytes())
+	if n := len(said); n > 2000 {
+		said = said[n-2000:]
+	}
+	return fmt.Errorf("%s: %w: %s", c.form, err, said)
+}
+
+// stop ends the child and waits for it.
+func (c *child) stop() {
+	_ = c.in.Close() // it may be gone already
+	select {
+	case <-c.done:
+	case <-time.After(10 * time.Second):
+		_ = c.cmd.Process.Kill()
+		<-c.done
+	}
+}
