@@ -137,7 +137,7 @@ func TestContestComparesWithTheFirst(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r) != 2 || steps != 2*4 || r[1].Seconds.Median != 2 || r[1].Ratio.Median != 1 || r[1].Peak != 300 || r[1].PeakRatio != 1 || r[1].Difference != 0.5 || r[0].Difference != 0 {
+	if len(r) != 2 || steps != 2*4 || r[1].Seconds.Median != 2 || r[1].Ratio.Median != 1 || r[1].Peak != 300 || r[1].PeakRatio != 1 || r[1].AboveRatio != 1 || r[1].Difference != 0.5 || r[0].Difference != 0 {
 		t.Errorf("%d steps, results %+v", steps, r)
 	}
 }

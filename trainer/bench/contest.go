@@ -32,6 +32,10 @@ type Result struct {
 	Seconds kernels.Spread `json:"step_seconds"`
 	// Ratio is this form's time divided by that of the first, of the same turn.
 	Ratio kernels.Spread `json:"ratio"`
+	// Processor time of all threads, which other programs disturb less; what a form
+	// burns while its threads wait for each other counts.
+	Processor      kernels.Spread `json:"processor_seconds"`
+	ProcessorRatio kernels.Spread `json:"processor_ratio"`
 	// Memory, resident: before the model is opened, with everything loaded, and at most
 	// during the steps.
 	Baseline int64 `json:"baseline_bytes"`
@@ -39,9 +43,10 @@ type Result struct {
 	Peak     int64 `json:"peak_bytes"`
 	// Activations is the most that the engine's own pools held, of all lanes.
 	Activations int64 `json:"activation_bytes,omitempty"`
-	// PeakRatio is the peak above the baseline divided by that of the first form.
-	PeakRatio float64   `json:"peak_ratio"`
-	Losses    []float64 `json:"losses"` // of each step, the warm-up first
+	// The peak, whole and above the baseline, divided by that of the first form.
+	PeakRatio  float64   `json:"peak_ratio"`
+	AboveRatio float64   `json:"peak_above_baseline_ratio"`
+	Losses     []float64 `json:"losses"` // of each step, the warm-up first
 	// Difference is the greatest relative difference of a loss to that of the first form.
 	Difference float64 `json:"loss_difference"`
 }
@@ -70,7 +75,7 @@ func Contest(ctx context.Context, entrants []Entrant, turns int, progress func(f
 		r.Kind, r.Lanes, r.Baseline, r.Loaded = first.Kind, first.Lanes, first.Baseline, first.Loaded
 		results = append(results, r)
 	}
-	seconds := make([][]float64, len(entrants))
+	seconds, processor := make([][]float64, len(entrants)), make([][]float64, len(entrants))
 	for turn := range turns + 1 {
 		for i, c := range children {
 			var m made
@@ -84,20 +89,17 @@ func Contest(ctx context.Context, entrants []Entrant, turns int, progress func(f
 			r.Losses = append(r.Losses, m.Loss)
 			r.Peak, r.Activations = max(r.Peak, m.Peak), max(r.Activations, m.Activations)
 			if turn > 0 {
-				seconds[i] = append(seconds[i], m.Seconds)
+				seconds[i], processor[i] = append(seconds[i], m.Seconds), append(processor[i], m.Processor)
 			}
 			progress(r.Form, turn, m.Seconds)
 		}
 	}
 	for i := range results {
 		r, first := &results[i], &results[0]
-		ratios := make([]float64, turns)
-		for t := range turns {
-			ratios[t] = seconds[i][t] / seconds[0][t]
-		}
-		r.Seconds, r.Ratio = kernels.SpreadOf(seconds[i]), kernels.SpreadOf(ratios)
-		if own := first.Peak - first.Baseline; own > 0 {
-			r.PeakRatio = float64(r.Peak-r.Baseline) / float64(own)
+		r.Seconds, r.Ratio = kernels.SpreadOf(seconds[i]), ratios(seconds[i], seconds[0])
+		r.Processor, r.ProcessorRatio = kernels.SpreadOf(processor[i]), ratios(processor[i], processor[0])
+		if above := first.Peak - first.Baseline; above > 0 {
+			r.PeakRatio, r.AboveRatio = float64(r.Peak)/float64(first.Peak), float64(r.Peak-r.Baseline)/float64(above)
 		}
 		for k, loss := range r.Losses {
 			d := math.Abs(loss-first.Losses[k]) / math.Abs(first.Losses[k])
@@ -107,6 +109,15 @@ func Contest(ctx context.Context, entrants []Entrant, turns int, progress func(f
 		}
 	}
 	return results, nil
+}
+
+// ratios divides turn by turn.
+func ratios(a, b []float64) kernels.Spread {
+	out := make([]float64, len(a))
+	for t := range a {
+		out[t] = a[t] / b[t]
+	}
+	return kernels.SpreadOf(out)
 }
 
 // child is an entrant's process.

@@ -225,9 +225,9 @@ func (r *formReport) table(w io.Writer) {
 	t.SetOutputMirror(w)
 	t.SetStyle(table.StyleRounded)
 	t.Style().Format.Header = text.FormatDefault
-	t.AppendHeader(table.Row{"model", "pattern", "form", "s a step", "±", "× ours", "quartiles", "start MiB", "loaded", "peak", "above start", "× ours", "loss off by"})
+	t.AppendHeader(table.Row{"model", "pattern", "form", "s a step", "× ours", "quartiles", "cpu s", "× ours", "start", "peak", "× ours", "above", "× ours", "loss off by"})
 	var configs []table.ColumnConfig
-	for n := 4; n <= 13; n++ {
+	for n := 4; n <= 14; n++ {
 		configs = append(configs, table.ColumnConfig{Number: n, Align: text.AlignRight})
 	}
 	t.SetColumnConfigs(configs)
@@ -237,13 +237,13 @@ func (r *formReport) table(w io.Writer) {
 			t.AppendSeparator()
 		}
 		for _, f := range x.Forms {
-			t.AppendRow(table.Row{x.Model, strings.TrimPrefix(x.Pattern, "unstructured:"), f.Form, fmt.Sprintf("%.3f", f.Seconds.Median),
-				fmt.Sprintf("%.0f %%", 50*(f.Seconds.Q3-f.Seconds.Q1)/f.Seconds.Median), fmt.Sprintf("%.2f", f.Ratio.Median), fmt.Sprintf("%.2f–%.2f", f.Ratio.Q1, f.Ratio.Q3),
-				mib(f.Baseline), mib(f.Loaded), mib(f.Peak), mib(f.Peak - f.Baseline), fmt.Sprintf("%.2f", f.PeakRatio), fmt.Sprintf("%.1e", f.Difference)})
+			t.AppendRow(table.Row{x.Model, strings.TrimPrefix(x.Pattern, "unstructured:"), f.Form, fmt.Sprintf("%.3f", f.Seconds.Median), fmt.Sprintf("%.2f", f.Ratio.Median), fmt.Sprintf("%.2f–%.2f", f.Ratio.Q1, f.Ratio.Q3),
+				fmt.Sprintf("%.3f", f.Processor.Median), fmt.Sprintf("%.2f", f.ProcessorRatio.Median),
+				mib(f.Baseline), mib(f.Peak), fmt.Sprintf("%.2f", f.PeakRatio), mib(f.Peak - f.Baseline), fmt.Sprintf("%.2f", f.AboveRatio), fmt.Sprintf("%.1e", f.Difference)})
 		}
 	}
 	t.Render()
-	fmt.Fprintf(w, "%d threads, %d turns; memory is the resident size in MiB: at the start, with everything loaded, and at most during the steps\n", r.Threads, r.Turns)
+	fmt.Fprintf(w, "%d threads, %d turns; cpu is the processor time of all threads; memory is the resident size in MiB: before the\nmodel is opened, at most during the steps, and how far that is above the start\n", r.Threads, r.Turns)
 	for _, x := range r.Tasks {
 		if x.Pattern != r.Tasks[0].Pattern {
 			continue

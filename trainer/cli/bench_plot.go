@@ -59,7 +59,7 @@ func plotKernels(r *bench.Report, path string) ([]byte, error) {
 // memory.
 func (r *formReport) draw(svg bool) ([]byte, error) {
 	time := report.Panel{Title: "Time of a repair step: other form / ours", Axis: "more than 1 is slower than ours", Mark: 1}
-	memory := report.Panel{Title: "Peak memory above the start: other form / ours", Axis: "more than 1 is more than ours", Mark: 1}
+	memory := report.Panel{Title: "Peak memory of the process: other form / ours", Axis: "more than 1 is more than ours", Mark: 1}
 	for _, x := range r.Tasks {
 		for _, f := range x.Forms[1:] {
 			label := x.Model + "  " + x.Pattern

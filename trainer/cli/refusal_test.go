@@ -1,7 +1,6 @@
 package cli_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -335,6 +334,12 @@ func TestFlagsAreRefused(t *testing.T) {
 		"--sizes: found \"1TiB\"":                                "bench collective --sizes 1TiB",
 		"--ranks: found rank 0 of 1":                             "bench collective --ranks 1",
 		"--kinds: found \"gloo\"":                                "bench collective --kinds gloo",
+		"--against: found \"jax\", want openblas or pytorch":     "bench step --against jax",
+		"--against: found with --nodes":                          "bench step --against openblas --nodes 1",
+		"--models: model \"gpt\", want one of":                   "bench step --against openblas --models gpt",
+		"--dtype, --microbatches, --samples":                     "bench step --against openblas --models demo --samples -1",
+		"--python: found \"\", want the path of an interpreter":  "bench step --against pytorch",
+		"--python: exec: \"/nothing/python\"":                    "bench step --against pytorch --python /nothing/python --models demo",
 		"unknown flag":                                           "bench kernels --nodes 3",
 	} {
 		out := filepath.Join(t.TempDir(), "out")
@@ -348,101 +353,6 @@ func TestFlagsAreRefused(t *testing.T) {
 	}
 	if o := s.run("prune", "demo", "--output", s.model()); o.code != api.ExitInvalid || !strings.Contains(o.stderr, "not empty") {
 		t.Errorf("a folder that is there: exit %d, %q", o.code, o.stderr)
-	}
-}
-
-func TestBenchKernels(t *testing.T) {
-	s := newScenario(t)
-	var r struct {
-		Kind    string `json:"numeric_kind"`
-		Core    string `json:"openblas_core"`
-		Missing string `json:"openblas_missing"`
-		Floor   struct {
-			Rate float64 `json:"gflops"`
-		} `json:"floor"`
-		Rows []struct {
-			Suite string  `json:"suite"`
-			Op    string  `json:"op"`
-			Ours  float64 `json:"gflops"`
-			Share float64 `json:"share_of_floor"`
-			Ratio *struct {
-				Median float64 `json:"median"`
-				Q1     float64 `json:"q1"`
-			} `json:"ratio"`
-		} `json:"rows"`
-	}
-	picture := filepath.Join(t.TempDir(), "p.png")
-	s.check(json.Unmarshal([]byte(s.succeed("bench", "kernels", "--suites", "gemm,layer", "--shapes", "20x24x70", "--patterns", "2:4", "--tokens", "5",
-		"--widths", "64", "--ranks", "4", "--turns", "1", "-o", "json", "--plot", picture)), &r))
-	if len(r.Rows) != 3+4 || r.Kind == "" || !(r.Floor.Rate > 0) {
-		t.Errorf("report %+v", r)
-	}
-	for _, row := range r.Rows {
-		if !(row.Ours > 0) || !(row.Share > 0) || (r.Core != "") != (row.Ratio != nil && row.Ratio.Median > 0 && row.Ratio.Q1 > 0) {
-			t.Errorf("row %+v with OpenBLAS on %q", row, r.Core)
-		}
-	}
-	if (r.Core == "") != strings.Contains(r.Missing, "install") {
-		t.Errorf("OpenBLAS on %q, missing %q", r.Core, r.Missing)
-	}
-	if raw, err := os.ReadFile(picture); err != nil || !bytes.HasPrefix(raw, []byte("\x89PNG")) {
-		t.Errorf("the plot: %v, %d bytes", err, len(raw))
-	}
-	s.succeed("bench", "kernels", "--suites", "ops", "--turns", "1")
-}
-
-func TestBenchCollective(t *testing.T) {
-	s := newScenario(t)
-	var r struct {
-		Reach map[string]string `json:"reach"`
-		Floor []string          `json:"floor"`
-		Rows  []struct {
-			Kind  string  `json:"kind"`
-			Ranks int     `json:"ranks"`
-			Bytes int     `json:"bytes"`
-			Rate  float64 `json:"gb_per_s"`
-			Ratio float64 `json:"ratio"`
-			Link  int     `json:"bytes_per_link"`
-		} `json:"rows"`
-	}
-	s.check(json.Unmarshal([]byte(s.succeed("bench", "collective", "--ranks", "2,3", "--sizes", "64KiB,3MiB", "--turns", "2", "-o", "json")), &r))
-	if len(r.Rows) != 4*7 || len(r.Floor) == 0 || r.Reach["rank 1"] == "" {
-		t.Fatalf("report %+v", r)
-	}
-	for _, row := range r.Rows {
-		plain := strings.HasPrefix(row.Kind, "tcp")
-		if !(row.Rate > 0) || plain == (row.Ratio > 0) || row.Link < 1 || row.Ranks < 2 {
-			t.Errorf("row %+v", row)
-		}
-	}
-}
-
-func TestBenchStep(t *testing.T) {
-	s := newScenario(t)
-	var r struct {
-		Adapter string `json:"adapter_sha256"`
-		Rows    []struct {
-			Nodes   int       `json:"nodes"`
-			Threads int       `json:"threads"`
-			Seconds float64   `json:"step_seconds"`
-			Turns   []float64 `json:"turns"`
-			Ratio   float64   `json:"ratio"`
-		} `json:"rows"`
-	}
-	s.check(json.Unmarshal([]byte(s.succeed("bench", "step", "--nodes", "1,1", "--turns", "2", "--steps", "3", "--width", "1", "-o", "json")), &r))
-	if len(r.Adapter) != 64 || len(r.Rows) != 2 || r.Rows[0].Ratio != 1 {
-		t.Fatalf("report %+v", r)
-	}
-	for _, row := range r.Rows {
-		if row.Nodes != 1 || row.Threads < 1 || !(row.Seconds > 0) || !(row.Ratio > 0) || len(row.Turns) != 2 {
-			t.Errorf("row %+v", row)
-		}
-	}
-	for _, args := range [][]string{{"--nodes", "0"}, {"--nodes", "9000"}, {"--steps", "1"}, {"--turns", "0"}, {"--width", "0"}} {
-		o := s.run(append([]string{"bench", "step"}, args...)...)
-		if o.code != api.ExitInvalid || !strings.Contains(o.stderr, args[0]) {
-			t.Errorf("%v: exit %d, %q", args, o.code, o.stderr)
-		}
 	}
 }
 

@@ -2,6 +2,10 @@
 
 package bench
 
+import "time"
+
+func processorTime() time.Duration { return 0 }
+
 func resident() int64 { return 0 }
 
 func peakResident() int64 { return 0 }
