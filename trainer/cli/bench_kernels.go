@@ -43,7 +43,7 @@ func benchKernels() *cobra.Command {
 			"  ops    attention, norms, loss, optimiser and activations, which have no other side\n\n" +
 			"Times are medians over the turns, with quartiles; a ratio is OpenBLAS's time divided by\n" +
 			"ours in the same turn. Flops are those that the mask leaves. The floor, measured first,\n" +
-			"is the rate of multiply-adds in registers, and of reading memory where the operands\n" +
+			"is the rate of multiply-adds in registers, and of moving memory where the operands\n" +
 			"exceed the last-level cache. With --threads 1 times are processor time.",
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -11,7 +11,7 @@ import (
 // threads.
 type Floor struct {
 	GFLOPS float64 `json:"gflops"`               // fused multiply-adds in registers, two flops each
-	GBps   float64 `json:"gigabytes_per_second"` // reading memory
+	GBps   float64 `json:"gigabytes_per_second"` // reading memory, or reading and writing it, whichever moves more
 	// Cache is the size of the last-level cache. Operands that fit it are not held to
 	// the rate of memory.
 	Cache float64 `json:"last_level_cache_bytes"`

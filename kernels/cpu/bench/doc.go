@@ -8,7 +8,7 @@
 // go to sleep, and reports medians and quartiles over the turns: of times, and of
 // the ratio of what ran in one turn. With one thread, times are the processor time
 // of that thread, which other programs disturb less. Floors are measured at the
-// start: the rate of fused multiply-adds in registers and of reading memory.
+// start: the rate of fused multiply-adds in registers and of moving memory.
 //
 // It does not judge the result and prints nothing; a command line and the
 // benchmarks of package cpu do.

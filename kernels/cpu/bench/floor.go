@@ -7,46 +7,86 @@ package bench
 import "C"
 
 import (
+	"errors"
+	"fmt"
+	"runtime"
 	"sync"
 	"time"
-	"unsafe"
+
+	"ressa/kernels"
+	"ressa/kernels/cpu"
 )
 
 // Sizes of the measurement of floors.
 const (
-	floorRepeats = 1 << 22 // multiply-adds of each chain
+	floorRepeats = 1 << 21 // multiply-adds of each chain
 	floorFloats  = 1 << 26 // read at once: far more than any cache holds
-	floorTries   = 25      // of which the best counts
+	floorTries   = 9       // of which the best counts
 )
 
-// measureFloor measures what the processor reaches at most on so many threads.
-func measureFloor(threads int) Floor {
-	f := Floor{Cache: lastLevelCache()}
-	best := func(work float64, task func(k int)) float64 {
-		rate := 0.0
-		for range floorTries {
-			var group sync.WaitGroup
-			start := time.Now()
-			for k := range threads {
-				group.Go(func() { task(k) })
-			}
-			group.Wait()
-			rate = max(rate, work/time.Since(start).Seconds()/1e9)
-		}
-		return rate
-	}
+// measureFloor measures what the processor reaches at most on so many threads, in
+// memory of d. Arithmetic is the sum of what threads do in processor time of their
+// own, which other programs do not take part of.
+func measureFloor(d kernels.Device, threads int) (f Floor, err error) {
+	f.Cache = lastLevelCache()
 	// GCC vectors are 16 floats; chains are those of floor.h.
-	flops := func(chains int) float64 { return 2 * 16 * float64(chains) * floorRepeats * float64(threads) }
-	f.GFLOPS = max(best(flops(12), func(int) { C.floor_wide(floorRepeats, 0.5, 0.5) }),
-		best(flops(6), func(int) { C.floor_narrow(floorRepeats, 0.5, 0.5) }))
-	memory := make([]float32, floorFloats+16)
-	for i := range memory { // or all pages were one of zeros
-		memory[i] = 1
+	flops := func(chains int) float64 { return 2 * 16 * float64(chains) * floorRepeats }
+	own := func() func() time.Duration { _, clock := threadClock(); return clock }
+	f.GFLOPS = max(best(threads, flops(12), own, func(int) { C.floor_wide(floorRepeats, 0.5, 0.5) }),
+		best(threads, flops(6), own, func(int) { C.floor_narrow(floorRepeats, 0.5, 0.5) }))
+	b, err := d.Alloc(4 * floorFloats)
+	if err != nil {
+		return f, err
 	}
-	skip := -int(uintptr(unsafe.Pointer(&memory[0]))/4) & 15 // to the next 64 bytes
-	part := floorFloats / threads &^ 63
-	f.GBps = best(float64(4*part*threads), func(k int) {
-		C.floor_memory((*C.float)(&memory[skip+k*part]), C.int64_t(part))
-	})
-	return f
+	defer d.Free(b)
+	s, err := d.NewStream()
+	if err != nil {
+		return f, err
+	}
+	memory := kernels.NewTensor(b, kernels.F32, 1, floorFloats)
+	s.Fill(memory, 1) // or all pages were one of zeros
+	if err := s.Close(); err != nil {
+		return f, err
+	}
+	address := (*[floorFloats]C.float)(cpu.Address(d, memory))
+	if address == nil {
+		return f, errors.New("floor: the device's memory has no address")
+	}
+	part := floorFloats / threads &^ 255
+	if part == 0 {
+		return f, fmt.Errorf("floor: %d threads are too many", threads)
+	}
+	clock := own
+	if threads > 1 { // they share the memory: a thread that waits leaves it to the others
+		clock = wall
+	}
+	f.GBps = max(best(threads, float64(4*part), clock, func(k int) { C.floor_memory(&address[k*part], C.int64_t(part)) }),
+		best(threads, float64(8*part), clock, func(k int) { C.floor_update(&address[k*part], C.int64_t(part), 1) }))
+	return f, nil
+}
+
+// best returns the best sum of the threads' rates, in units of 10⁹ a second. Each
+// does the work by its own clock.
+func best(threads int, work float64, clock func() func() time.Duration, task func(k int)) (rate float64) {
+	for range floorTries {
+		rates := make([]float64, threads)
+		var group sync.WaitGroup
+		for k := range threads {
+			group.Go(func() {
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+				now := clock()
+				start := now()
+				task(k)
+				rates[k] = work / (now() - start).Seconds() / 1e9
+			})
+		}
+		group.Wait()
+		sum := 0.0
+		for _, r := range rates {
+			sum += r
+		}
+		rate = max(rate, sum)
+	}
+	return rate
 }

@@ -73,7 +73,9 @@ func Run(ctx context.Context, o Options, groups []Group) (_ *Report, err error) 
 			return nil, err
 		}
 	}
-	r.Floor = measureFloor(o.Threads)
+	if r.Floor, err = measureFloor(d, o.Threads); err != nil {
+		return nil, err
+	}
 	for _, g := range groups {
 		if o.Progress != nil {
 			o.Progress(g.Name)

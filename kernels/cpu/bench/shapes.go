@@ -52,13 +52,17 @@ func Demo() (all []Shape) {
 	return all
 }
 
-// SmolVLM returns the shapes of a model of the size of SmolVLM-256M: an image of 1024
-// patches in the vision tower, 1088 tokens in the language tower, 64 of them answers
-// that pass the head.
+// SmolVLM returns the shapes of SmolVLM-256M: the vision tower (SigLIP-B/16, 1024
+// tokens an image), the connector, and the language tower at 128 to 1024 tokens (keys
+// and values, queries and output, the MLP, the head).
 func SmolVLM() (all []Shape) {
-	for _, d := range [][3]int{{1024, 768, 768}, {1024, 3072, 768}, {1024, 768, 3072},
-		{1088, 576, 576}, {1088, 192, 576}, {1088, 1536, 576}, {1088, 576, 1536}, {64, 49280, 576}} {
+	for _, d := range [][3]int{{1024, 768, 768}, {1024, 3072, 768}, {1024, 768, 3072}, {64, 576, 12288}} {
 		all = append(all, Products(d[0], d[1], d[2])...)
+	}
+	for _, tokens := range []int{128, 512, 1024} {
+		for _, d := range [][2]int{{192, 576}, {576, 576}, {1536, 576}, {576, 1536}, {49280, 576}} {
+			all = append(all, Products(tokens, d[0], d[1])...)
+		}
 	}
 	return all
 }
