@@ -88,7 +88,7 @@ func Solve(ctx context.Context, s Solver, in io.Reader, out io.Writer) (err erro
 		return err
 	}
 	defer applied.Release()
-	e, attachments, err := t.engine(ctx, d, m, lanes)
+	e, attachments, err := t.engine(ctx, d, m, s.Form, lanes)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"ressa/coordinator/api"
 	"ressa/kernels"
 	"ressa/kernels/sparse"
 	"ressa/trainer/adapter"
@@ -37,6 +38,9 @@ type Task struct {
 	LR           float64 `json:"learning_rate"`
 	ClipNorm     float64 `json:"clip_norm"`
 	Seed         uint64  `json:"seed"`
+	// Recompute is what ours computes again in backward: nothing, or mlps as the demo's job
+	// says. The published form keeps everything.
+	Recompute string `json:"recompute"`
 	// DType is what W_eff is rounded to, fp32 or bf16. The published form does not round.
 	DType string `json:"dtype"`
 }
@@ -47,7 +51,7 @@ func Models() []string { return []string{"demo", "smolvlm"} }
 // DefaultTask returns the setting of a model: that of the demo's own job, and a
 // step of one sample of a model of the size of SmolVLM-256M.
 func DefaultTask(name string) (Task, error) {
-	t := Task{Model: name, Microbatches: 8, Samples: 16, Rank: 16, Alpha: 32, Lambda: 0.5, Temperature: 1, LR: 3e-3, ClipNorm: 1, Seed: 42, DType: "fp32"}
+	t := Task{Model: name, Microbatches: 8, Samples: 16, Rank: 16, Alpha: 32, Lambda: 0.5, Temperature: 1, LR: 3e-3, ClipNorm: 1, Seed: 42, DType: "fp32", Recompute: api.RecomputeMLPs}
 	switch name {
 	case "demo":
 	case "smolvlm":
@@ -63,6 +67,9 @@ func DefaultTask(name string) (Task, error) {
 func (t Task) Check() error {
 	if _, err := sparse.ParsePattern(t.Pattern); err != nil {
 		return err
+	}
+	if _, ok := recomputes()[t.Recompute]; !ok {
+		return fmt.Errorf("recompute %q, want %s, %s or %s", t.Recompute, api.RecomputeNone, api.RecomputeMLPs, api.RecomputeBlocks)
 	}
 	if t.DType != "fp32" && t.DType != "bf16" {
 		return fmt.Errorf("dtype %q, want fp32 or bf16", t.DType)
@@ -167,6 +174,10 @@ func readTask(dir string) (t Task, err error) {
 	return t, t.Check()
 }
 
+func recomputes() map[string]model.Recompute {
+	return map[string]model.Recompute{api.RecomputeNone: model.RecomputeNothing, api.RecomputeMLPs: model.RecomputeMLPs, api.RecomputeBlocks: model.RecomputeBlocks}
+}
+
 func towers(m *llava.Model) []model.Tower { return []model.Tower{m.Vision, m.Language} }
 
 func (t Task) adapter() adapter.Options {
@@ -183,10 +194,14 @@ func (t Task) objective() (objective.Config, error) {
 }
 
 // engine returns what computes the steps of a model that is loaded and pruned.
-func (t Task) engine(ctx context.Context, d kernels.Device, m *llava.Model, lanes int) (*step.Engine, []*adapter.Attachment, error) {
+func (t Task) engine(ctx context.Context, d kernels.Device, m *llava.Model, form string, lanes int) (*step.Engine, []*adapter.Attachment, error) {
 	o, err := t.objective()
 	if err != nil {
 		return nil, nil, err
+	}
+	again := recomputes()[t.Recompute]
+	if form != Ours {
+		again = model.RecomputeNothing
 	}
 	var attachments []*adapter.Attachment
 	var layouts []*model.Layout
@@ -205,7 +220,7 @@ func (t Task) engine(ctx context.Context, d kernels.Device, m *llava.Model, lane
 				&step.TowerNode{Role: step.Language, Tower: m.Language, Flows: step.LanguageFlows(o), InputGradient: true, Loss: &step.Loss{Language: m.Language, Config: o}},
 			},
 		},
-		Layouts: layouts, Objective: o, Lanes: lanes, Wire: kernels.F32,
+		Layouts: layouts, Objective: o, Lanes: lanes, Wire: kernels.F32, Recompute: again,
 		Optimiser: optim.Config{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, ClipNorm: t.ClipNorm},
 		Schedule:  optim.Schedule{Kind: "constant", Base: t.LR, Steps: 1 << 30},
 	})

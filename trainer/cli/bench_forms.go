@@ -30,7 +30,7 @@ import (
 type formChoice struct {
 	against, models, patterns                            []string
 	threads, samples, microbatches, pixels, text, answer int
-	python, plot, dtype                                  string
+	python, plot, dtype, recompute                       string
 }
 
 // formReport is what `ressa bench step --against -o json` prints.
@@ -60,6 +60,7 @@ func (f *formChoice) register(cmd *cobra.Command) {
 	flags.IntVar(&f.text, "text", 0, "with --against: text tokens of smolvlm's samples; 0 is 64")
 	flags.IntVar(&f.answer, "answers", 0, "with --against: of them answers; 0 is 32")
 	flags.StringVar(&f.dtype, "dtype", "fp32", "with --against: what W_eff is rounded to, fp32 or bf16; the published form does not round")
+	flags.StringVar(&f.recompute, "recompute", api.RecomputeMLPs, "with --against: what ours computes again in backward: none, mlps or blocks")
 	flags.StringVar(&f.python, "python", "", "with --against pytorch: the interpreter that has what trainer/bench/pytorch/requirements.txt pins")
 	flags.StringVar(&f.plot, "plot", "", "with --against: also draw the figures into this file, .png or .svg")
 }
@@ -83,14 +84,14 @@ func (f *formChoice) tasks() (out []bench.Task, err error) {
 			if err != nil {
 				return nil, fmt.Errorf("--models: %w", err)
 			}
-			t.Pattern, t.DType = pattern, f.dtype
+			t.Pattern, t.DType, t.Recompute = pattern, f.dtype, f.recompute
 			for value, flag := range map[*int]int{&t.Samples: f.samples, &t.Microbatches: f.microbatches, &t.Pixels: f.pixels, &t.Text: f.text, &t.Answers: f.answer} {
 				if flag != 0 {
 					*value = flag
 				}
 			}
 			if err := t.Check(); err != nil {
-				return nil, fmt.Errorf("--patterns, --dtype, --microbatches, --samples, --pixels, --text or --answers: %w", err)
+				return nil, fmt.Errorf("--patterns, --dtype, --recompute, --microbatches, --samples, --pixels, --text or --answers: %w", err)
 			}
 			out = append(out, t)
 		}

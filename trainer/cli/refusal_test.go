@@ -337,7 +337,7 @@ func TestFlagsAreRefused(t *testing.T) {
 		"--against: found \"jax\", want openblas or pytorch":     "bench step --against jax",
 		"--against: found with --nodes":                          "bench step --against openblas --nodes 1",
 		"--models: model \"gpt\", want one of":                   "bench step --against openblas --models gpt",
-		"--dtype, --microbatches, --samples":                     "bench step --against openblas --models demo --samples -1",
+		"--dtype, --recompute, --microbatches, --samples":        "bench step --against openblas --models demo --samples -1",
 		"--python: found \"\", want the path of an interpreter":  "bench step --against pytorch",
 		"--python: exec: \"/nothing/python\"":                    "bench step --against pytorch --python /nothing/python --models demo",
 		"unknown flag":                                           "bench kernels --nodes 3",

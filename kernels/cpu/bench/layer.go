@@ -66,27 +66,45 @@ func (l Layer) parts(r *Rig) []Part {
 	}
 }
 
-// weights returns a masked weight with an adapter as our side holds it and as the
-// published form does, which is dense float32.
+// weights returns a masked weight with an adapter as our side holds it, packed and in
+// bf16, and as the published form does, dense and in float32: the same numbers.
 func (r *Rig) weights(mask sparse.Mask, rank int) (ours, theirs kernels.LinearWeight) {
 	out, in := mask.Rows, mask.Cols
-	w := kernels.LinearWeight{
-		W: r.values(out, in, float32(1/math.Sqrt(float64(in)))), Mask: r.zeros(kernels.U64, out, kernels.MaskWords(in)),
-		A: r.values(rank, in, float32(1/math.Sqrt(float64(in)))), B: r.values(out, rank, 0.1), Scale: 2, Round: kernels.BF16,
+	size := float32(1 / math.Sqrt(float64(in)))
+	theirs = kernels.LinearWeight{W: r.zeros(kernels.F32, out, in), Mask: r.zeros(kernels.U64, out, kernels.MaskWords(in)), Kept: mask.Count(),
+		A: r.values(rank, in, size), B: r.values(out, rank, 0.1), Scale: 2, Round: kernels.BF16}
+	narrow, wide := make([]byte, 2*out*in), make([]byte, 4*out*in)
+	for i := range out * in {
+		h := kernels.ToBF16(float32(int32(r.next())) / (1 << 31) * size)
+		binary.LittleEndian.PutUint16(narrow[2*i:], h)
+		binary.LittleEndian.PutUint16(wide[4*i+2:], h)
 	}
-	raw := make([]byte, 8*len(mask.Words))
+	words := make([]byte, 8*len(mask.Words))
 	for i, word := range mask.Words {
-		binary.LittleEndian.PutUint64(raw[8*i:], word)
+		binary.LittleEndian.PutUint64(words[8*i:], word)
 	}
-	if r.err == nil {
-		r.stream.Upload(w.Mask, raw)
+	if r.err != nil {
+		return theirs, theirs
 	}
-	return w, w
+	r.stream.Upload(theirs.W, wide)
+	r.stream.Upload(theirs.Mask, words)
+	ours = theirs
+	ours.W = kernels.Tensor{}
+	p, err := sparse.Pack(mask, kernels.BF16, narrow)
+	if err == nil {
+		ours.Packed, err = p.Upload(r.device, r.stream)
+	}
+	if err != nil {
+		r.err = err
+		return theirs, theirs
+	}
+	r.buffers = append(r.buffers, ours.Packed.Values.Buffer, ours.Packed.Offsets.Buffer)
+	return ours, theirs
 }
 
-// weightBytes is what has to be read of a weight.
+// weightBytes is what has to be read of a weight of ours.
 func weightBytes(w kernels.LinearWeight) int {
-	return w.W.Bytes() + w.Mask.Bytes() + w.A.Bytes() + w.B.Bytes()
+	return w.Packed.Values.Bytes() + w.Packed.Offsets.Bytes() + w.Mask.Bytes() + w.A.Bytes() + w.B.Bytes()
 }
 
 // mask returns a random mask. Every row, or group of a row, drops the same number.

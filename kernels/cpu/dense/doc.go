@@ -3,8 +3,8 @@
 // added, rounded and masked to W_eff, which is kept for the backward of the same
 // layer; dW is written out, scaled and masked, and multiplied with A and B. The
 // products are OpenBLAS's sgemm, the passes between them run on all threads, and
-// none is made that the form does not need. Other operations and the memory are
-// those of package cpu.
+// none is made that the form does not need. Other operations, those on packed
+// weights too, and the memory are those of package cpu.
 //
 // It guarantees the results of the case table of package kerneltest, so that a
 // comparison with it is one of equal work. It is for benchmarks: no product code

@@ -88,14 +88,16 @@ func (s *stream) done(t kernels.Tensor, w kernels.LinearWeight) {
 	}
 }
 
-func empty(w kernels.LinearWeight, rows int) bool {
-	return rows == 0 || w.W.Rows == 0 || w.W.Cols == 0 || !w.A.IsZero() && w.A.Rows == 0
+// left reports whether the embedded stream computes instead: with nothing, and with
+// packed weights, which the published form has not.
+func left(w kernels.LinearWeight, rows int) bool {
+	return w.IsPacked() || rows == 0 || w.W.Rows == 0 || w.W.Cols == 0 || !w.A.IsZero() && w.A.Rows == 0
 }
 
 // LinearForward writes y = x·W_effᵀ + bias and keeps W_eff where there is an
 // adapter to train.
 func (s *stream) LinearForward(y, x kernels.Tensor, w kernels.LinearWeight, bias kernels.Tensor) {
-	if kernels.CheckLinearForward(y, x, w, bias) != nil || empty(w, x.Rows) || !s.ready(y, x, w.W, w.Mask, w.A, w.B, bias) {
+	if kernels.CheckLinearForward(y, x, w, bias) != nil || left(w, x.Rows) || !s.ready(y, x, w.W, w.Mask, w.A, w.B, bias) {
 		s.Stream.LinearForward(y, x, w, bias)
 		return
 	}
@@ -120,7 +122,7 @@ func (s *stream) LinearForward(y, x kernels.Tensor, w kernels.LinearWeight, bias
 
 // LinearBackwardInput writes dx = dy·W_eff, or adds it.
 func (s *stream) LinearBackwardInput(dx, dy kernels.Tensor, w kernels.LinearWeight, accumulate bool) {
-	if kernels.CheckLinearBackwardInput(dx, dy, w) != nil || empty(w, dy.Rows) || !s.ready(dx, dy, w.W, w.Mask, w.A, w.B) {
+	if kernels.CheckLinearBackwardInput(dx, dy, w) != nil || left(w, dy.Rows) || !s.ready(dx, dy, w.W, w.Mask, w.A, w.B) {
 		s.Stream.LinearBackwardInput(dx, dy, w, accumulate)
 		return
 	}
@@ -134,7 +136,7 @@ func (s *stream) LinearBackwardInput(dx, dy kernels.Tensor, w kernels.LinearWeig
 
 // LinearBackwardAdapter writes G = Scale·M ⊙ (dyᵀ·x) whole, then dB = G·Aᵀ and dA = Bᵀ·G.
 func (s *stream) LinearBackwardAdapter(dA, dB, dy, x kernels.Tensor, w kernels.LinearWeight) {
-	if kernels.CheckLinearBackwardAdapter(dA, dB, dy, x, w) != nil || empty(w, x.Rows) || !s.ready(dA, dB, dy, x, w.W, w.Mask, w.A, w.B) {
+	if kernels.CheckLinearBackwardAdapter(dA, dB, dy, x, w) != nil || left(w, x.Rows) || !s.ready(dA, dB, dy, x, w.W, w.Mask, w.A, w.B) {
 		s.Stream.LinearBackwardAdapter(dA, dB, dy, x, w)
 		return
 	}
@@ -164,7 +166,7 @@ func (s *stream) LinearBackwardWeight(dW, dy, x, mask kernels.Tensor) {
 
 // EffectiveWeight writes W_eff into dst, F32 or w.Round.
 func (s *stream) EffectiveWeight(dst kernels.Tensor, w kernels.LinearWeight) {
-	if kernels.CheckEffectiveWeight(dst, w) != nil || empty(w, 1) || !s.ready(dst, w.W, w.Mask, w.A, w.B) {
+	if kernels.CheckEffectiveWeight(dst, w) != nil || left(w, 1) || !s.ready(dst, w.W, w.Mask, w.A, w.B) {
 		s.Stream.EffectiveWeight(dst, w)
 		return
 	}
