@@ -193,7 +193,7 @@ func kernelTable(w io.Writer, r *bench.Report) {
 			row[3] = x.Rank
 		}
 		if x.Ratio != nil {
-			row[9], row[10], row[11] = duration(x.Theirs.Median), fmt.Sprintf("%.2f", x.Ratio.Median), fmt.Sprintf("%.3g–%.3g", x.Ratio.Q1, x.Ratio.Q3)
+			row[9], row[10], row[11] = duration(x.Theirs.Median), fmt.Sprintf("%.2f", x.Ratio.Median), fmt.Sprintf("%.2f–%.2f", x.Ratio.Q1, x.Ratio.Q3)
 		}
 		t.AppendRow(row)
 	}
