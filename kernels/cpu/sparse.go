@@ -17,7 +17,7 @@ import (
 const (
 	sparseTile    = 64      // columns of a tile, as in a mask word
 	sparseSlot    = 64      // rows whose lists share a slot
-	sparseEntries = 2 << 20 // elements of S in a block of its rows: about 6 bytes a kept one
+	sparseEntries = 4 << 20 // elements of S in a block of its rows: about 6 bytes a kept one
 	listPadding   = 16      // entries that a list may write past its end
 	sparseBlocks  = 8       // blocks of tokens from which the rows are not divided
 	sparsePart    = 256     // rows of a task where there are few blocks of tokens; a multiple of sparseSlot

@@ -4,7 +4,7 @@
 #include "sparse_list.h"
 
 #if defined(RK_AVX512)
-#define SP_NV 6
+#define SP_NV 8
 #else
 #define SP_NV 8
 #endif
@@ -76,9 +76,6 @@ RK_INLINE void K(sparse_slot)(const int nv, const struct K(sparse_rows) *s)
 		for (int v = 0; v < nv; v++) acc[v] = first ? vf_zero() : vf_load(chain + v * VL);
 		const uint16_t *at = s->offsets + s->starts[r], *end = s->offsets + s->starts[r + 1];
 		const float *value = s->values + s->starts[r];
-		if (!first)
-#pragma GCC unroll 8
-			for (int v = 0; v < nv; v += 16 / VL) __builtin_prefetch(chain + SP_TOKENS + v * VL);
 		for (; at < end; at++, value++) {
 			const float *x = (const float *)((const char *)s->x + *at);
 			vf w = vf_set1(*value);
@@ -103,7 +100,7 @@ RK_INLINE void K(sparse_slot)(const int nv, const struct K(sparse_rows) *s)
 #define SP_SLOT_FUNCTION(nv) \
 	static __attribute__((noinline)) void K(sparse_slot_##nv)(const struct K(sparse_rows) *s) { K(sparse_slot)(nv, s); }
 #if defined(RK_AVX512)
-#define SP_SLOTS(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#define SP_SLOTS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
 #else
 #define SP_SLOTS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
 #endif
@@ -139,6 +136,7 @@ RK_INLINE void K(sparse_store)(const struct rk_sparse *g, int64_t t0, int64_t to
 			K(transpose_block)(src, v, t, VL, VL);
 			for (int64_t i = 0; i < n; i++) {
 				float *y = rk_f32(g->y, t0 + v + i) + g->n0 + r0 + r;
+				__builtin_prefetch(y + 64, 1);
 				if (rows - r >= VL) vf_store(y, vf_load(t + i * VL));
 				else vf_storen(y, vf_load(t + i * VL), rows - r);
 			}

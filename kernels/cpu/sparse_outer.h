@@ -114,28 +114,49 @@ RK_INLINE void K(sum_lanes)(const float *acc, int64_t n, float scale, float *g)
 #endif
 }
 
-/* dst[c][0…r−1] = src[0…r−1][col + c], rows of dst padded with zeros to rp. */
-RK_INLINE void K(columns_of)(struct rk_mat src, int64_t col, int64_t cols, int64_t rp, float *dst)
+/* pairs[c] = column col + c of A, padded with zeros to rp, and rp zeros behind it. */
+RK_INLINE void K(columns_of)(struct rk_mat src, int64_t col, int64_t cols, int64_t rp, float *pairs)
 {
-	for (int64_t c = 0; c < cols; c++)
-		for (int64_t k = 0; k < rp; k++)
-			dst[c * rp + k] = k < src.rows ? ((const float *)src.data)[k * src.stride + col + c] : 0;
+	memset(pairs, 0, (size_t)(2 * cols * rp) * 4);
+	for (int64_t k = 0; k < src.rows; k++)
+		for (int64_t c = 0; c < cols; c++) pairs[2 * c * rp + k] = ((const float *)src.data)[k * src.stride + col + c];
 }
 
-/* db[row] += Σ g·at[column], da[column] += g·b[row], rows and columns ascending; vectors of r. */
-RK_INLINE void K(fold_kept)(const float *g, const struct K(kept) *l, int64_t rows, int64_t rp, const float *at, const float *b, float *db, float *da)
+/* db[row] += Σ g·at[column], da[column] += g·b[row], rows and columns ascending, in pairs; rp
+ * floats of r. pairs holds at and da of a column side by side. */
+RK_INLINE void K(fold_rows)(const int64_t rp, const float *g, const struct K(kept) *l, int64_t rows, const float *b, float *db, float *pairs)
 {
 	for (int64_t k = 0; k < rp; k += VL)
 		for (int64_t r = 0; r < rows; r++) {
-			vf d = vf_load(db + r * rp + k), br = vf_load(b + r * rp + k);
-			for (int64_t j = l->starts[r]; j < l->starts[r + 1]; j++) {
-				int64_t c = l->columns[j] * rp + k;
-				vf v = vf_set1(g[j]);
-				d = vf_fma(v, vf_load(at + c), d);
-				vf_store(da + c, vf_fma(v, br, vf_load(da + c)));
+			vf d = vf_load(db + r * rp + k), other = vf_zero(), br = vf_load(b + r * rp + k);
+			int64_t j = l->starts[r], last = l->starts[r + 1];
+			for (; j + 2 <= last; j += 2) {
+				float *p = pairs + l->columns[j] * (2 * rp) + k, *q = pairs + l->columns[j + 1] * (2 * rp) + k;
+				vf v = vf_set1(g[j]), w = vf_set1(g[j + 1]);
+				d = vf_fma(v, vf_load(p), d);
+				other = vf_fma(w, vf_load(q), other);
+				vf_store(p + rp, vf_fma(v, br, vf_load(p + rp)));
+				vf_store(q + rp, vf_fma(w, br, vf_load(q + rp)));
 			}
-			vf_store(db + r * rp + k, d);
+			if (j < last) {
+				float *p = pairs + l->columns[j] * (2 * rp) + k;
+				vf v = vf_set1(g[j]);
+				d = vf_fma(v, vf_load(p), d);
+				vf_store(p + rp, vf_fma(v, br, vf_load(p + rp)));
+			}
+			vf_store(db + r * rp + k, d + other);
 		}
+}
+
+static __attribute__((noinline)) void K(fold_vector)(const float *g, const struct K(kept) *l, int64_t rows, const float *b, float *db, float *pairs)
+{
+	K(fold_rows)(VL, g, l, rows, b, db, pairs);
+}
+
+RK_INLINE void K(fold_kept)(int64_t rp, const float *g, const struct K(kept) *l, int64_t rows, const float *b, float *db, float *pairs)
+{
+	if (rp == VL) K(fold_vector)(g, l, rows, b, db, pairs);
+	else K(fold_rows)(rp, g, l, rows, b, db, pairs);
 }
 
 static void K(sparse_turn)(const void *args, int64_t task, void *scratch)
@@ -159,9 +180,8 @@ struct K(outer_task) {
 	float *dy;                   /* blocks of tokens: (rows, vectors of the block) */
 	float *acc;                  /* VL an element */
 	float *sums;                 /* G, and VL more */
-	float *at;                   /* (32, rp): A turned */
+	float *pairs;                /* (32, 2, rp): A turned, dA */
 	float *b, *db;               /* (rows, rp) */
-	float *da;                   /* (32, rp) */
 	struct K(kept) *kept;
 };
 
@@ -172,11 +192,10 @@ RK_INLINE struct K(outer_task) K(outer_task_of)(const struct rk_sparse_outer *g,
 		.first = part * g->cols, .last = rk_least(g->nj, (part + 1) * g->cols), .rp = (g->lora_a.rows + VL - 1) / VL * VL, .dy = scratch};
 	s.acc = s.dy + (g->rows + VL) * ((g->tokens + VL - 1) / VL * VL);
 	s.sums = s.acc + (g->rows * SO_COLS + VL) * VL;
-	s.at = s.sums + g->rows * SO_COLS + VL;
-	s.b = s.at + SO_COLS * s.rp;
+	s.pairs = s.sums + g->rows * SO_COLS + VL;
+	s.b = s.pairs + 2 * SO_COLS * s.rp;
 	s.db = s.b + g->rows * s.rp;
-	s.da = s.db + g->rows * s.rp;
-	s.kept = (struct K(kept) *)(s.da + SO_COLS * s.rp);
+	s.kept = (struct K(kept) *)(s.db + g->rows * s.rp);
 	return s;
 }
 
@@ -203,11 +222,10 @@ static void K(sparse_outer)(const void *args, int64_t task, void *scratch)
 			t += nv * VL;
 		}
 		K(sum_lanes)(s.acc, n, g->scale, s.sums);
-		K(columns_of)(g->lora_a, g->j0 + c, width, rp, s.at);
-		memset(s.da, 0, (size_t)(SO_COLS * rp) * 4);
-		K(fold_kept)(s.sums, s.kept, rows, rp, s.at, s.b, s.db, s.da);
+		K(columns_of)(g->lora_a, g->j0 + c, width, rp, s.pairs);
+		K(fold_kept)(rp, s.sums, s.kept, rows, s.b, s.db, s.pairs);
 		for (int64_t k = 0; k < r; k++)
-			for (int64_t i = 0; i < width; i++) da[k * g->in + c + i] = s.da[i * rp + k];
+			for (int64_t i = 0; i < width; i++) da[k * g->in + c + i] = s.pairs[(2 * i + 1) * rp + k];
 	}
 	float *db = g->db + ((g->part0 + s.first / g->cols) * g->out + s.row) * r;
 	for (int64_t i = 0; i < rows; i++) memcpy(db + i * r, s.db + i * rp, (size_t)r * 4);
