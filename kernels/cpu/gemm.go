@@ -26,10 +26,9 @@ const (
 	tilePadding = 64   // floats that packing may write past the end
 )
 
-// mulAddsPerUnit converts multiply-adds into the units of stream.run's work. A product
-// that takes one thread less than some 150 µs is not shared out: where the processors
-// are busy, waking a thread for it costs more than it gains.
-const mulAddsPerUnit = 64
+// mulAddsPerUnit converts multiply-adds into the units of stream.run's work: what takes
+// a thread some 40 µs is shared out.
+const mulAddsPerUnit = 16
 
 // Gemm writes or accumulates C = op(A)·op(B).
 func (s *stream) Gemm(g kernels.GemmArgs) {

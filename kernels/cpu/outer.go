@@ -16,18 +16,21 @@ const (
 	outerCols  = 512 // columns of a tile: columns of x
 	outerBlock = 128 // rows packed at a time
 	smallBlock = 256 // the same of a small gradient
+	smallRows  = 96  // rows of a tile that is not folded
+	smallCols  = 64  // and its columns
 	outerStep  = 16  // of which ranges and blocks of rows are multiples
 	splitRows  = 512 // rows of x and dy from which a split pays
 	splitTasks = 32  // tiles from which no split is needed
 )
 
-// outerPlan is how Aᵀ·B of (rows, out) and (rows, in) is divided.
+// outerPlan is how Aᵀ·B of (rows, out) and (rows, in) is divided: into tiles of at
+// most tileRows × tileCols, and ranges of rows.
 type outerPlan struct {
-	down, across, splits, splitRows, kc int
+	tileRows, tileCols, down, across, splits, splitRows, kc int
 }
 
 func planOuter(rows, out, in int) outerPlan {
-	p := outerPlan{down: (out + outerRows - 1) / outerRows, across: (in + outerCols - 1) / outerCols}
+	p := outerPlan{}.tiled(out, in, outerRows, outerCols)
 	splits := min((rows+splitRows-1)/splitRows, max(1, splitTasks/(p.down*p.across)))
 	p.splitRows = roundUp((rows+splits-1)/splits, outerStep)
 	p.splits = (rows + p.splitRows - 1) / p.splitRows
@@ -40,12 +43,20 @@ func planOuter(rows, out, in int) outerPlan {
 	return p
 }
 
+// tiled returns the plan with tiles of another size. Unless they are folded, that
+// changes no bits.
+func (p outerPlan) tiled(out, in, rows, cols int) outerPlan {
+	p.tileRows, p.tileCols = rows, cols
+	p.down, p.across = (out+rows-1)/rows, (in+cols-1)/cols
+	return p
+}
+
 func (p outerPlan) tasks() int { return p.down * p.across * p.splits }
 
 // outer fills in the arguments that follow from the plan and returns a task's
 // scratch bytes.
 func (p outerPlan) fill(a *C.struct_rk_outer, rows, out, in, r int) int {
-	gm, gn := min(outerRows, roundUp(out, 12)), min(outerCols, roundUp(in, maskWord))
+	gm, gn := min(p.tileRows, roundUp(out, 12)), min(p.tileCols, roundUp(in, maskWord))
 	a.rows, a.out, a.in = C.int64_t(rows), C.int64_t(out), C.int64_t(in)
 	a.gm, a.gn, a.kc = C.int64_t(gm), C.int64_t(gn), C.int64_t(p.kc)
 	a.split_rows, a.splits = C.int64_t(p.splitRows), C.int64_t(p.splits)
@@ -89,7 +100,7 @@ func (s *stream) outerProduct(op string, c, x, y, mask kernels.Tensor, accumulat
 		return
 	}
 	a.accumulate = boolean(accumulate)
-	p := planOuter(rows, out, in)
+	p := planOuter(rows, out, in).tiled(out, in, smallRows, smallCols)
 	scratch := p.fill(a, rows, out, in, 0)
 	if p.splits > 1 {
 		a.partial = (*C.float)(s.shared(4 * p.splits * out * in))

@@ -37,7 +37,7 @@ type Report struct {
 
 // spinning is longer than the threads of OpenBLAS wait for work before they sleep;
 // until then they take processors from the other side.
-const spinning = 40 * time.Millisecond
+const spinning = 150 * time.Millisecond
 
 // Run measures every group, both sides in turns. With OpenBLAS missing it measures
 // our side alone. It fails when a group cannot be opened, the variant cannot run
