@@ -19,8 +19,9 @@ const (
 	sparseSlot    = 64      // rows whose lists share a slot
 	sparseEntries = 4 << 20 // elements of S in a block of its rows: about 6 bytes a kept one
 	listPadding   = 16      // entries that a list may write past its end
-	sparseBlocks  = 8       // blocks of tokens from which the rows are not divided
-	sparsePart    = 256     // rows of a task where there are few blocks of tokens; a multiple of sparseSlot
+	sparsePart    = 1024    // rows of a task at most: their sums stay in the second-level cache
+	sparseLeast   = 256     // rows of a task from which they are not divided to make
+	sparseTasks   = 8       // so many tasks
 )
 
 // What makes a layer worth computing over its kept weights alone: a rule of shape
@@ -59,9 +60,9 @@ func (s *stream) multiplySparse(a *C.struct_rk_sparse, m, n, k int, twin, accumu
 		s.room(a, tiles, groups)
 		s.run(s.table.sparse_pack, tiles*groups, 4*(2*sparseTile*sparseTile+2*tilePadding),
 			nb*k*(8+int(a.w.a.rows))/mulAddsPerUnit)
-		part, blocks := nb, (m+tokens-1)/tokens
-		if blocks < sparseBlocks {
-			part = min(nb, sparsePart)
+		blocks, part := (m+tokens-1)/tokens, min(nb, sparsePart)
+		for part > sparseLeast && blocks*((nb+part-1)/part) < sparseTasks {
+			part = roundUp(part/2, sparseSlot)
 		}
 		a.part = C.int64_t(part)
 		s.run(s.table.sparse_multiply, blocks*((nb+part-1)/part), 4*(tokens*(sparseTile+2*part+tilePadding)+2*tilePadding), m*nb*k/mulAddsPerUnit)
