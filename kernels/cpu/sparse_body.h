@@ -3,12 +3,7 @@
  * tokens, whose operand comes from the first-level cache. */
 #include "sparse_list.h"
 
-#if defined(RK_AVX512)
-#define SP_NV 8
-#else
-#define SP_NV 8
-#endif
-enum { SP_TOKENS = SP_NV * VL, SP_TILE = 64, SP_SLOT = 64, SP_STARTS = SP_SLOT + 1 };
+enum { SP_NV = 8, SP_TOKENS = SP_NV * VL, SP_TILE = 64, SP_SLOT = 64, SP_STARTS = SP_SLOT + 1 };
 
 static void K(sparse_count)(const void *args, int64_t task, void *scratch)
 {
@@ -99,11 +94,7 @@ RK_INLINE void K(sparse_slot)(const int nv, const struct K(sparse_rows) *s)
 
 #define SP_SLOT_FUNCTION(nv) \
 	static __attribute__((noinline)) void K(sparse_slot_##nv)(const struct K(sparse_rows) *s) { K(sparse_slot)(nv, s); }
-#if defined(RK_AVX512)
 #define SP_SLOTS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
-#else
-#define SP_SLOTS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
-#endif
 SP_SLOTS(SP_SLOT_FUNCTION)
 static void (*const K(sparse_slots)[SP_NV])(const struct K(sparse_rows) *) = {
 #define X(nv) K(sparse_slot_##nv),
