@@ -1,7 +1,8 @@
 /* The boundary between Go and C. One operation is a function of (args, task,
- * scratch): args is the operation's own struct, task one of a number of
- * independent pieces that depends on the shape alone, scratch the running
- * thread's memory. No file here keeps state. */
+ * scratch): args is the operation's own struct, task one of a number of pieces
+ * that depends on the shape alone, scratch the running thread's memory. Tasks are
+ * taken in ascending order and wait for earlier ones at most. No file here keeps
+ * state. */
 #ifndef RK_KERNELS_H
 #define RK_KERNELS_H
 #include <stdint.h>

@@ -155,9 +155,14 @@ func TestContestEndsWithAFormThatFails(t *testing.T) {
 	if _, err := Contest(t.Context(), []Entrant{{Form: "none", Command: []string{"/nothing/here"}}}, 1, none); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a form that is not there gave %v", err)
 	}
+	// Lines that nobody waits for keep nobody from ending, nor does who does not listen.
+	chatty := Entrant{Form: "chatty", Command: []string{"sh", "-c", "while true; do echo '{}'; done"}}
+	if _, err := Contest(t.Context(), []Entrant{chatty, broken}, 1, none); err == nil || !strings.Contains(err.Error(), "broken") {
+		t.Errorf("a form that does not stop talking beside one that ended gave %v", err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Contest(ctx, []Entrant{fake("a", "2")}, 1, none); err == nil {
-		t.Error("a cancelled contest succeeded")
+	if _, err := Contest(ctx, []Entrant{fake("a", "2")}, 1, none); !errors.Is(err, context.Canceled) {
+		t.Errorf("a cancelled contest gave %v", err)
 	}
 }

@@ -57,15 +57,20 @@ const patience = 10 * time.Minute
 // Contest starts all entrants, has each make a step to warm up and then one in each
 // turn, in their order. progress is told of each step.
 func Contest(ctx context.Context, entrants []Entrant, turns int, progress func(form string, turn int, seconds float64)) (results []Result, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	children := make([]*child, len(entrants))
+	defer func() {
+		for _, c := range children {
+			c.stop(err != nil)
+		}
+		if err != nil && ctx.Err() != nil { // what ends with the context fails in other words
+			err = ctx.Err()
+		}
+	}()
 	for i, e := range entrants {
 		c, err := start(ctx, e)
 		if err != nil {
 			return nil, err
 		}
-		defer c.stop()
 		children[i] = c
 		r := Result{Form: e.Form}
 		var first ready
@@ -126,13 +131,14 @@ type child struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
 	lines chan []byte
-	said  bytes.Buffer // on stderr
+	said  bytes.Buffer  // on stderr
+	over  chan struct{} // closed when nobody reads lines any more
 	done  chan struct{}
 	err   error // of the process; valid when done is closed
 }
 
 func start(ctx context.Context, e Entrant) (*child, error) {
-	c := &child{form: e.Form, cmd: exec.CommandContext(ctx, e.Command[0], e.Command[1:]...), lines: make(chan []byte), done: make(chan struct{})}
+	c := &child{form: e.Form, cmd: exec.CommandContext(ctx, e.Command[0], e.Command[1:]...), lines: make(chan []byte), over: make(chan struct{}), done: make(chan struct{})}
 	c.cmd.Env, c.cmd.Stderr, c.cmd.WaitDelay = append(os.Environ(), e.Env...), &c.said, 10*time.Second
 	var err error
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
@@ -149,7 +155,7 @@ func start(ctx context.Context, e Entrant) (*child, error) {
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			select {
 			case c.lines <- bytes.Clone(lines.Bytes()):
-			case <-ctx.Done():
+			case <-c.over: // read on, or the process would wait for ever
 			}
 		}
 		c.err = c.cmd.Wait()
@@ -169,7 +175,11 @@ func (c *child) hear(v any) error {
 		}
 		return nil
 	case <-c.done:
-		return c.failed(errors.Join(errors.New("it ended"), c.err))
+		if c.err == nil {
+			return c.failed(errors.New("it ended"))
+		}
+		// Its exit code is not ours.
+		return c.failed(fmt.Errorf("it ended: %v", c.err))
 	case <-late.C:
 		return c.failed(fmt.Errorf("no answer within %v", patience))
 	}
@@ -184,9 +194,16 @@ func (c *child) failed(err error) error {
 	return fmt.Errorf("%s: %w: %s", c.form, err, said)
 }
 
-// stop ends the child and waits for it.
-func (c *child) stop() {
+// stop ends the child, at once where asked, and waits for it. A nil child is none.
+func (c *child) stop(now bool) {
+	if c == nil {
+		return
+	}
+	close(c.over)
 	_ = c.in.Close() // it may be gone already
+	if now {
+		_ = c.cmd.Process.Kill()
+	}
 	select {
 	case <-c.done:
 	case <-time.After(10 * time.Second):

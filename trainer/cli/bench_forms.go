@@ -75,8 +75,19 @@ func (f *formChoice) tasks() (out []bench.Task, err error) {
 	if wants := slices.Contains(f.against, bench.PyTorch); wants != (f.python != "") {
 		return nil, fmt.Errorf("--python: found %q, want the path of an interpreter with --against pytorch and no other; `make bench-pytorch` makes one", f.python)
 	}
+	if f.python != "" {
+		if _, err := exec.LookPath(f.python); err != nil {
+			return nil, fmt.Errorf("--python: %w", err)
+		}
+	}
+	if f.dtype != "fp32" && f.dtype != "bf16" {
+		return nil, fmt.Errorf("--dtype: found %q, want fp32 or bf16", f.dtype)
+	}
 	if err := checkPlot(f.plot); err != nil {
 		return nil, err
+	}
+	if (f.pixels != 0 || f.text != 0 || f.answer != 0) && !slices.Contains(f.models, "smolvlm") {
+		return nil, fmt.Errorf("--pixels %d, --text %d, --answers %d: found with --models %s, want smolvlm among them: the demo has its own data", f.pixels, f.text, f.answer, strings.Join(f.models, ","))
 	}
 	for _, model := range f.models {
 		for _, pattern := range f.patterns {
@@ -85,7 +96,11 @@ func (f *formChoice) tasks() (out []bench.Task, err error) {
 				return nil, fmt.Errorf("--models: %w", err)
 			}
 			t.Pattern, t.DType, t.Recompute = pattern, f.dtype, f.recompute
-			for value, flag := range map[*int]int{&t.Samples: f.samples, &t.Microbatches: f.microbatches, &t.Pixels: f.pixels, &t.Text: f.text, &t.Answers: f.answer} {
+			set := map[*int]int{&t.Samples: f.samples, &t.Microbatches: f.microbatches}
+			if t.Pixels > 0 { // else the model comes with its data
+				set[&t.Pixels], set[&t.Text], set[&t.Answers] = f.pixels, f.text, f.answer
+			}
+			for value, flag := range set {
 				if flag != 0 {
 					*value = flag
 				}
@@ -129,16 +144,22 @@ func (f *formChoice) measure(ctx context.Context, turns int, progress io.Writer)
 		}
 		r.Tasks = append(r.Tasks, row)
 	}
-	if f.plot != "" {
-		picture, err := r.draw(filepath.Ext(f.plot) == ".svg")
-		if err != nil {
-			return nil, err
-		}
-		if err := durable.WriteFile(f.plot, picture); err != nil {
-			return nil, fmt.Errorf("write the plot: %w", err)
-		}
-	}
 	return r, nil
+}
+
+// picture draws what was measured into the file that is asked for.
+func (f *formChoice) picture(r *formReport) error {
+	if f.plot == "" {
+		return nil
+	}
+	picture, err := r.draw(filepath.Ext(f.plot) == ".svg")
+	if err != nil {
+		return err
+	}
+	if err := durable.WriteFile(f.plot, picture); err != nil {
+		return fmt.Errorf("write the plot: %w", err)
+	}
+	return nil
 }
 
 // contest runs one task in a folder of its own.

@@ -50,6 +50,9 @@ func benchKernels() *cobra.Command {
 			if err := m.check(); err != nil {
 				return err
 			}
+			if m.device != "auto" && m.device != "cpu" {
+				return api.Invalid(fmt.Errorf("--device: found %q, want auto or cpu: what is measured are the kernels of the processor", m.device))
+			}
 			groups, err := k.groups()
 			if err != nil {
 				return api.Invalid(err)
@@ -65,16 +68,17 @@ func benchKernels() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if k.plot != "" {
-				picture, err := plotKernels(r, k.plot)
-				if err != nil {
-					return err
-				}
-				if err := durable.WriteFile(k.plot, picture); err != nil {
-					return fmt.Errorf("write the plot: %w", err)
-				}
+			if err := m.print(cmd.OutOrStdout(), r, func(w io.Writer) { kernelTable(w, r) }); err != nil || k.plot == "" {
+				return err
 			}
-			return m.print(cmd.OutOrStdout(), r, func(w io.Writer) { kernelTable(w, r) })
+			picture, err := plotKernels(r, k.plot)
+			if err != nil {
+				return err
+			}
+			if err := durable.WriteFile(k.plot, picture); err != nil {
+				return fmt.Errorf("write the plot: %w", err)
+			}
+			return nil
 		},
 	}
 	m.register(cmd)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -9,8 +10,13 @@ import (
 	"ressa/trainer/report"
 )
 
-// checkPlot reports a file name that no picture can have.
+// checkPlot reports a file that no picture can become.
 func checkPlot(path string) error {
+	if path != "" {
+		if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
+			return fmt.Errorf("--plot: found %q, want a file in a folder that is there", path)
+		}
+	}
 	if ext := filepath.Ext(path); path != "" && ext != ".png" && ext != ".svg" {
 		return fmt.Errorf("--plot: found %q, want a name that ends in .png or .svg", path)
 	}

@@ -104,7 +104,15 @@ func benchStep() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return m.print(cmd.OutOrStdout(), report, report.table)
+				if err := m.print(cmd.OutOrStdout(), report, report.table); err != nil {
+					return err
+				}
+				return forms.picture(report)
+			}
+			for _, other := range []string{"models", "patterns", "threads", "samples", "microbatches", "pixels", "text", "answers", "dtype", "recompute", "python", "plot"} {
+				if cmd.Flags().Changed(other) {
+					return api.Invalid(fmt.Errorf("--%s: found without --against, want both or neither", other))
+				}
 			}
 			if turns < 1 || steps < 3 || steps > 10000 || width < 1 || width > 64 || every < 1 {
 				return api.Invalid(fmt.Errorf("--turns %d, --steps %d, --width %d, --every %d: want turns from 1, 3 to 10000 steps, widths from 1 to 64, checkpoints every 1 or more steps", turns, steps, width, every))

@@ -341,6 +341,11 @@ func TestFlagsAreRefused(t *testing.T) {
 		"--python: found \"\", want the path of an interpreter":  "bench step --against pytorch",
 		"--python: exec: \"/nothing/python\"":                    "bench step --against pytorch --python /nothing/python --models demo",
 		"unknown flag":                                           "bench kernels --nodes 3",
+		"--plot: found \"/nothing/here.png\", want a file in a":  "bench kernels --plot /nothing/here.png",
+		"--device: found \"cuda:0\", want auto or cpu":           "bench kernels --device cuda:0",
+		"--pixels 77, --text 0, --answers 0: found with":         "bench step --against openblas --models demo --pixels 77",
+		"--dtype: found \"fp8\", want fp32 or bf16":              "bench step --against openblas --dtype fp8",
+		"--patterns: found without --against":                    "bench step --patterns 2:4",
 	} {
 		out := filepath.Join(t.TempDir(), "out")
 		o := s.run(strings.Fields(strings.ReplaceAll(args, "OUT", out))...)

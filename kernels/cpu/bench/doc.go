@@ -3,8 +3,8 @@
 // its sgemm, SparseLoRA layers against the same step in the published form (package
 // dense), other operations against the processor's floor alone.
 //
-// It guarantees that both sides compute the same result from the same numbers on
-// the same number of threads, with pauses in which the threads of the other side
+// It guarantees that both sides get the same numbers and the same number of threads
+// (that they compute the same is what the case table holds package dense to), with pauses in which the threads of the other side
 // go to sleep, and reports medians and quartiles over the turns: of times, and of
 // the ratio of what ran in one turn. With one thread, times are the processor time
 // of that thread, which other programs disturb less. Floors are measured at the
