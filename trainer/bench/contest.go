@@ -130,6 +130,7 @@ type child struct {
 	form  string
 	cmd   *exec.Cmd
 	in    io.WriteCloser
+	out   io.Closer // what lines are read from
 	lines chan []byte
 	said  bytes.Buffer  // on stderr
 	over  chan struct{} // closed when nobody reads lines any more
@@ -148,6 +149,7 @@ func start(ctx context.Context, e Entrant) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.out = out
 	if err := c.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%s: %w", e.Form, err)
 	}
@@ -202,12 +204,15 @@ func (c *child) stop(now bool) {
 	close(c.over)
 	_ = c.in.Close() // it may be gone already
 	if now {
-		_ = c.cmd.Process.Kill()
+		_ = c.cmd.Process.Kill() // it may have ended
 	}
-	select {
-	case <-c.done:
-	case <-time.After(10 * time.Second):
-		_ = c.cmd.Process.Kill()
-		<-c.done
+	for _, end := range []func() error{c.cmd.Process.Kill, c.out.Close} { // a child of its own may hold the pipe
+		select {
+		case <-c.done:
+			return
+		case <-time.After(10 * time.Second):
+			_ = end() // there is nothing left to do about it
+		}
 	}
+	<-c.done // bounded by WaitDelay
 }

@@ -68,8 +68,8 @@ func (t Task) Check() error {
 	if _, err := sparse.ParsePattern(t.Pattern); err != nil {
 		return err
 	}
-	if _, ok := recomputes()[t.Recompute]; !ok {
-		return fmt.Errorf("recompute %q, want %s, %s or %s", t.Recompute, api.RecomputeNone, api.RecomputeMLPs, api.RecomputeBlocks)
+	if _, err := model.ParseRecompute(t.Recompute); err != nil {
+		return err
 	}
 	if t.DType != "fp32" && t.DType != "bf16" {
 		return fmt.Errorf("dtype %q, want fp32 or bf16", t.DType)
@@ -174,10 +174,6 @@ func readTask(dir string) (t Task, err error) {
 	return t, t.Check()
 }
 
-func recomputes() map[string]model.Recompute {
-	return map[string]model.Recompute{api.RecomputeNone: model.RecomputeNothing, api.RecomputeMLPs: model.RecomputeMLPs, api.RecomputeBlocks: model.RecomputeBlocks}
-}
-
 func towers(m *llava.Model) []model.Tower { return []model.Tower{m.Vision, m.Language} }
 
 func (t Task) adapter() adapter.Options {
@@ -199,7 +195,10 @@ func (t Task) engine(ctx context.Context, d kernels.Device, m *llava.Model, form
 	if err != nil {
 		return nil, nil, err
 	}
-	again := recomputes()[t.Recompute]
+	again, err := model.ParseRecompute(t.Recompute)
+	if err != nil {
+		return nil, nil, err
+	}
 	if form != Ours {
 		again = model.RecomputeNothing
 	}

@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"ressa/trainer/adapter"
 	"ressa/trainer/model"
@@ -19,7 +20,7 @@ func (r *run) pack(ctx context.Context, g step.Graph, method adapter.Method) err
 	}
 	for i, p := range r.subject.Parts {
 		node, ok := g.Nodes[i].(*step.TowerNode)
-		if !ok || dense(node.Flows) {
+		if !ok || slices.ContainsFunc(node.Flows, func(f step.Flow) bool { return f.Variant == model.Dense }) {
 			continue
 		}
 		var linears []*model.Linear
@@ -33,14 +34,4 @@ func (r *run) pack(ctx context.Context, g step.Graph, method adapter.Method) err
 		}
 	}
 	return nil
-}
-
-// dense reports whether a tower also computes as it was before pruning.
-func dense(flows []step.Flow) bool {
-	for _, f := range flows {
-		if f.Variant == model.Dense {
-			return true
-		}
-	}
-	return false
 }

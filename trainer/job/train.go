@@ -98,6 +98,10 @@ func (r *run) attach(ctx context.Context) error {
 		return err
 	}
 	train := r.job.Train
+	again, err := model.ParseRecompute(train.Recompute)
+	if err != nil {
+		return err
+	}
 	var observer step.Observer
 	if r.remembers() && !r.team.Alone() {
 		observer = r
@@ -107,7 +111,7 @@ func (r *run) attach(ctx context.Context) error {
 		Optimiser: r.optimiser(),
 		Schedule:  optim.Schedule{Kind: train.Schedule, Base: train.LR, Warmup: train.Warmup, Floor: train.Floor, Steps: train.Steps},
 		Wire:      dtype(train.Wire), Lanes: r.lanes(), Peers: peers, Order: r.team.Plan().Order(), Keep: r.remembers(), Observer: observer,
-		Recompute: recompute(train.Recompute), Largest: largest,
+		Recompute: again, Largest: largest,
 	})
 	if err != nil {
 		return err
@@ -118,11 +122,6 @@ func (r *run) attach(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// recompute translates train.recompute, which was validated.
-func recompute(name string) model.Recompute {
-	return map[string]model.Recompute{api.RecomputeMLPs: model.RecomputeMLPs, api.RecomputeBlocks: model.RecomputeBlocks}[name]
 }
 
 // optimiser translates the job's optimiser.

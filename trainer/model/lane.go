@@ -16,16 +16,6 @@ type Lane struct {
 	Observe Observer
 }
 
-// Recompute says what is computed again in backward rather than kept.
-type Recompute uint8
-
-// What blocks can do without.
-const (
-	RecomputeNothing Recompute = iota // norms and activations are always
-	RecomputeMLPs                     // what goes into the activation of an MLP
-	RecomputeBlocks                   // all but the input of each block
-)
-
 // Scratch returns an uninitialised F32 tensor (rows, cols) from the pool.
 func (l *Lane) Scratch(rows, cols int) kernels.Tensor {
 	return l.Pool.Get(kernels.F32, rows, cols)

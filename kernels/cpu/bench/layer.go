@@ -79,15 +79,11 @@ func (r *Rig) weights(mask sparse.Mask, rank int) (ours, theirs kernels.LinearWe
 		binary.LittleEndian.PutUint16(narrow[2*i:], h)
 		binary.LittleEndian.PutUint16(wide[4*i+2:], h)
 	}
-	words := make([]byte, 8*len(mask.Words))
-	for i, word := range mask.Words {
-		binary.LittleEndian.PutUint64(words[8*i:], word)
-	}
 	if r.err != nil {
 		return theirs, theirs
 	}
 	r.stream.Upload(theirs.W, wide)
-	r.stream.Upload(theirs.Mask, words)
+	r.stream.Upload(theirs.Mask, mask.Bytes())
 	ours = theirs
 	ours.W = kernels.Tensor{}
 	p, err := sparse.Pack(mask, kernels.BF16, narrow)
