@@ -50,7 +50,7 @@ type Archive struct {
 // Patience bounds what an archive waits for.
 type Patience struct {
 	Attempts int           // of every request that may go better the next time
-	Pause    time.Duration // after the first one; doubles
+	Pause    time.Duration // after the first one; doubles up to Request
 	Request  time.Duration // limit of a request
 	Rate     int64         // bytes/s that a blob moves at least; extends its limit
 }
@@ -210,6 +210,6 @@ func (a *Archive) try(ctx context.Context, size int64, request func(context.Cont
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		pause *= 2
+		pause = min(2*pause, a.Patience.Request)
 	}
 }

@@ -84,6 +84,10 @@ func (s *stream) open(ctx context.Context) (jetstream.ObjectStore, error) {
 
 // Put implements [Store]. An object whose chunks did not all arrive is listed at
 // most until this returns, and never read: its digest tells.
+//
+// What was written is read back: where a server goes in the middle, the client
+// publishes a chunk again after those that followed it, from a buffer that by then
+// holds one of them, and reports success.
 func (s *stream) Put(ctx context.Context, name string, body *io.SectionReader) error {
 	jet, err := s.open(ctx)
 	if err != nil {
@@ -92,8 +96,33 @@ func (s *stream) Put(ctx context.Context, name string, body *io.SectionReader) e
 	if _, err := body.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	_, err = jet.Put(ctx, jetstream.ObjectMeta{Name: name}, body)
-	return refusedNATS(err)
+	if _, err := jet.Put(ctx, jetstream.ObjectMeta{Name: name}, body); err != nil {
+		return refusedNATS(err)
+	}
+	return s.readBack(ctx, name)
+}
+
+// readBack makes sure that an object can be read. A replica that lags behind may
+// answer, so it asks for some seconds.
+func (s *stream) readBack(ctx context.Context, name string) error {
+	for pause := 50 * time.Millisecond; ; pause *= 2 {
+		body, err := s.Get(ctx, name)
+		if err == nil {
+			_, err = io.Copy(io.Discard, body) // compares the digest
+			err = errors.Join(err, body.Close())
+		}
+		if err == nil || errors.Is(err, ErrRefused) {
+			return err
+		}
+		if pause > 2*time.Second {
+			return fmt.Errorf("%s was written and cannot be read: %v", name, err) // not that it does not exist
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return fmt.Errorf("%s was written and cannot be read: %v: %w", name, err, ctx.Err())
+		}
+	}
 }
 
 // Get implements [Store].

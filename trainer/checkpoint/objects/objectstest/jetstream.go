@@ -118,7 +118,7 @@ func (j *JetStream) start(i int) {
 
 func (j *JetStream) ready(i int) {
 	j.t.Helper()
-	if !j.servers[i].ReadyForConnections(20 * time.Second) {
+	if !j.servers[i].ReadyForConnections(time.Minute) {
 		j.t.Fatal("a NATS server does not start")
 	}
 }
