@@ -47,11 +47,18 @@ func (r *rig) tensor(d kernels.DType, rows, cols, pad int) kernels.Tensor {
 
 // random fills t with normal numbers (words of random bits for U64) and returns
 // the values as they are stored.
-func (r *rig) random(t kernels.Tensor) []float64 {
+func (r *rig) random(t kernels.Tensor) []float64 { return r.fill(t, r.rng.NormFloat64) }
+
+// whole fills t with whole numbers from -most to most.
+func (r *rig) whole(t kernels.Tensor, most int) {
+	r.fill(t, func() float64 { return float64(r.rng.IntN(2*most+1) - most) })
+}
+
+func (r *rig) fill(t kernels.Tensor, draw func() float64) []float64 {
 	host := make([]byte, t.Bytes())
 	out := make([]float64, t.Len())
 	for i := range out {
-		v := float32(r.rng.NormFloat64())
+		v := float32(draw())
 		switch t.DType {
 		case kernels.F32:
 			binary.LittleEndian.PutUint32(host[4*i:], math.Float32bits(v))

@@ -11,9 +11,9 @@ import (
 	"ressa/kernels"
 )
 
-// Blocking of products over kept weights, in elements. None of it decides the bits
-// of a result: those are of the dense product's chains (see kBlock), without the
-// zeros between.
+// Blocking of products over kept weights, in elements. Tiles, pairs of rows within
+// slots, and the dense product's chains (see kBlock) decide the bits of a result;
+// the rest does not.
 const (
 	sparseTile    = 64      // columns of a tile, as in a mask word
 	sparseSlot    = 64      // rows whose lists share a slot
@@ -83,12 +83,12 @@ func (s *stream) room(a *C.struct_rk_sparse, tiles, groups int) {
 	}
 	room = roundUp(room, listPadding) + listPadding
 	slots := tiles * groups
-	mem := s.shared(slots * (6*room + 2*(sparseSlot+1) + sparseSlot))
+	mem := s.shared(slots * (6*room + 3*sparseSlot))
 	if s.err != nil {
 		return
 	}
 	a.room = C.int64_t(room)
 	a.values = (*C.float)(mem)
 	a.offsets = (*C.uint16_t)(unsafe.Add(mem, 4*slots*room))
-	a.starts = (*C.uint16_t)(unsafe.Add(mem, 6*slots*room))
+	a.counts = (*C.uint16_t)(unsafe.Add(mem, 6*slots*room))
 }

@@ -1,12 +1,15 @@
 /* The linear layer over the weights that its mask keeps, for layers that
- * sparse.go chooses. A list is what one row of a sparse matrix has in a tile of
+ * sparse.go chooses. A list is what rows of a sparse matrix have in a tile of
  * 64 columns: byte offsets into a tile of the dense operand that lies column by
  * column with tokens in lanes, and values. */
 
 /* Y (m, n) = X·Sᵀ for S (n, k) = W_eff, or W_effᵀ with twin, one block of S's rows
  * after the other, in three phases: count (tasks: tiles of k), pack (tasks: tile
  * of k × slot of 64 rows), multiply (tasks: block of tokens × part of the rows).
- * The lists of 64 rows lie in slot tile·groups + row/64. */
+ * The lists of 64 rows lie in slot tile·groups + row/64. Two rows share a list of
+ * the columns that both keep, so that each of those is read once; then come the
+ * columns of the first row alone and those of the second. The values of a row
+ * follow each other, those of the second behind those of the first. */
 struct rk_sparse {
 	struct rk_mat x, y;
 	struct rk_weight w;
@@ -21,7 +24,7 @@ struct rk_sparse {
 	int64_t *most;               /* count: the fullest slot of each tile */
 	float *values;
 	uint16_t *offsets;
-	uint16_t *starts;            /* 65 a slot, relative to it */
+	uint16_t *counts;            /* 96 a slot: of both, the first, and the second row of a pair */
 };
 
 /* dB and dA of G = scale·M ⊙ (dyᵀ·x) for dy (t, out), x (t, in), at the kept elements

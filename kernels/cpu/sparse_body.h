@@ -3,7 +3,14 @@
  * tokens, whose operand comes from the first-level cache. */
 #include "sparse_list.h"
 
-enum { SP_NV = 8, SP_TOKENS = SP_NV * VL, SP_TILE = 64, SP_SLOT = 64, SP_STARTS = SP_SLOT + 1 };
+#if defined(RK_AVX512)
+#define SP_NV 8
+#define SP_SLOTS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
+#else /* the sums of two rows and three more vectors in 16 registers */
+#define SP_NV 6
+#define SP_SLOTS(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#endif
+enum { SP_TOKENS = SP_NV * VL, SP_TILE = 64, SP_SLOT = 64, SP_COUNTS = 3 * SP_SLOT / 2 };
 
 static void K(sparse_count)(const void *args, int64_t task, void *scratch)
 {
@@ -39,62 +46,97 @@ static void K(sparse_pack)(const void *args, int64_t task, void *scratch)
 		for (int64_t i = 0; i < rows; i++) words[i] = K(mask_word)(g->w.mask, row + i, tile);
 	}
 	float *values = g->values + task * g->room;
-	uint16_t *offsets = g->offsets + task * g->room, *starts = g->starts + task * SP_STARTS;
-	int64_t n = 0;
-	for (int64_t i = 0; i < rows; i++) {
-		starts[i] = (uint16_t)n;
-		n += K(list)(t + i * SP_TILE, words[i], SP_TOKENS * 4, values + n, offsets + n);
+	uint16_t *offsets = g->offsets + task * g->room, *counts = g->counts + task * SP_COUNTS;
+	for (int64_t i = 0; i < rows; i += 2, counts += 3) {
+		const float *a = t + i * SP_TILE, *b = a + SP_TILE;
+		uint64_t first = words[i], second = i + 1 < rows ? words[i + 1] : 0, both = first & second;
+		int64_t n = K(list)(a, SP_TILE, both, SP_TOKENS * 4, values, offsets), alone = K(list)(a, SP_TILE, first & ~both, SP_TOKENS * 4, values + n, offsets + n);
+		counts[0] = (uint16_t)n;
+		counts[1] = (uint16_t)alone;
+		values += n + alone;
+		offsets += n + alone;
+		K(list)(b, SP_TILE, both, 0, values, 0);
+		alone = K(list)(b, SP_TILE, second & ~both, SP_TOKENS * 4, values + n, offsets);
+		counts[2] = (uint16_t)alone;
+		values += n + alone;
+		offsets += alone;
 	}
-	starts[rows] = (uint16_t)n;
 }
 
 /* What a task multiplies a tile with and adds to. */
 struct K(sparse_rows) {
 	const float *x;            /* (64, SP_TOKENS): the tile, turned */
 	const float *values;
-	const uint16_t *offsets, *starts;
+	const uint16_t *offsets, *counts;
 	float *chain, *sum;        /* (rows, SP_TOKENS): the sums of a chain, and of the chains before */
 	const float *bias;         /* of these rows, at the very end, or NULL */
 	int64_t rows;
 	int32_t first, last, more; /* tile of a chain; more: sum holds something already */
 };
 
-/* One slot. Each element is a chain of products and sums over the kept columns in
- * ascending order: what a dense product gives, which adds zeros between them. */
+RK_INLINE void K(sparse_begin)(const int nv, const struct K(sparse_rows) *s, int64_t row, vf *acc)
+{
+	const float *chain = s->chain + row * SP_TOKENS;
+#pragma GCC unroll 8
+	for (int v = 0; v < nv; v++) acc[v] = s->first ? vf_zero() : vf_load(chain + v * VL);
+}
+
+RK_INLINE void K(sparse_end)(const int nv, const struct K(sparse_rows) *s, int64_t row, vf *acc)
+{
+	float *dst = (s->last ? s->sum : s->chain) + row * SP_TOKENS;
+#pragma GCC unroll 8
+	for (int v = 0; v < nv; v++) {
+		if (s->last && s->more) acc[v] = vf_load(dst + v * VL) + acc[v];
+		if (s->last && s->bias) acc[v] = acc[v] + vf_set1(s->bias[row]);
+		vf_store(dst + v * VL, acc[v]);
+	}
+}
+
+/* acc += the products of n columns. */
+RK_INLINE void K(sparse_alone)(const int nv, const float *tile, const uint16_t *at, const float *value, int64_t n, vf *acc)
+{
+	for (const uint16_t *end = at + n; at < end; at++, value++) {
+		const float *x = (const float *)((const char *)tile + *at);
+		vf w = vf_set1(*value);
+#pragma GCC unroll 8
+		for (int v = 0; v < nv; v++) acc[v] = vf_fma(w, vf_load(x + v * VL), acc[v]);
+	}
+}
+
+/* One slot. In a tile each element adds up the columns that its row shares with the
+ * other of the pair, then those of its own, both in ascending order. */
 RK_INLINE void K(sparse_slot)(const int nv, const struct K(sparse_rows) *s)
 {
-	const int first = s->first, last = s->last;
-	for (int64_t r = 0; r < s->rows; r++) {
-		float *chain = s->chain + r * SP_TOKENS;
-		vf acc[SP_NV];
-#pragma GCC unroll 8
-		for (int v = 0; v < nv; v++) acc[v] = first ? vf_zero() : vf_load(chain + v * VL);
-		const uint16_t *at = s->offsets + s->starts[r], *end = s->offsets + s->starts[r + 1];
-		const float *value = s->values + s->starts[r];
-		for (; at < end; at++, value++) {
+	const float *value = s->values;
+	const uint16_t *at = s->offsets, *counts = s->counts;
+	for (int64_t r = 0; r < s->rows; r += 2, counts += 3) {
+		vf a[SP_NV], b[SP_NV];
+		K(sparse_begin)(nv, s, r, a);
+		K(sparse_begin)(nv, s, r + 1 < s->rows ? r + 1 : r, b);
+		const float *other = value + counts[0] + counts[1];
+		for (const uint16_t *end = at + counts[0]; at < end; at++, value++, other++) {
 			const float *x = (const float *)((const char *)s->x + *at);
-			vf w = vf_set1(*value);
+			vf w = vf_set1(*value), u = vf_set1(*other);
 #pragma GCC unroll 8
-			for (int v = 0; v < nv; v++) acc[v] = vf_fma(w, vf_load(x + v * VL), acc[v]);
+			for (int v = 0; v < nv; v++) {
+				vf xv = vf_hold(vf_load(x + v * VL));
+				a[v] = vf_fma(w, xv, a[v]);
+				b[v] = vf_fma(u, xv, b[v]);
+			}
 		}
-		if (!last) {
-#pragma GCC unroll 8
-			for (int v = 0; v < nv; v++) vf_store(chain + v * VL, acc[v]);
-			continue;
-		}
-		float *sum = s->sum + r * SP_TOKENS;
-#pragma GCC unroll 8
-		for (int v = 0; v < nv; v++) {
-			if (s->more) acc[v] = vf_load(sum + v * VL) + acc[v];
-			if (s->bias) acc[v] = acc[v] + vf_set1(s->bias[r]);
-			vf_store(sum + v * VL, acc[v]);
-		}
+		K(sparse_alone)(nv, s->x, at, value, counts[1], a);
+		K(sparse_end)(nv, s, r, a);
+		at += counts[1];
+		value = other + counts[2];
+		if (r + 1 == s->rows) return;
+		K(sparse_alone)(nv, s->x, at, other, counts[2], b);
+		K(sparse_end)(nv, s, r + 1, b);
+		at += counts[2];
 	}
 }
 
 #define SP_SLOT_FUNCTION(nv) \
 	static __attribute__((noinline)) void K(sparse_slot_##nv)(const struct K(sparse_rows) *s) { K(sparse_slot)(nv, s); }
-#define SP_SLOTS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
 SP_SLOTS(SP_SLOT_FUNCTION)
 static void (*const K(sparse_slots)[SP_NV])(const struct K(sparse_rows) *) = {
 #define X(nv) K(sparse_slot_##nv),
@@ -154,7 +196,7 @@ static void K(sparse_multiply)(const void *args, int64_t task, void *scratch)
 			int64_t slot = tile * g->groups + (r0 + r) / SP_SLOT;
 			s.values = g->values + slot * g->room;
 			s.offsets = g->offsets + slot * g->room;
-			s.starts = g->starts + slot * SP_STARTS;
+			s.counts = g->counts + slot * SP_COUNTS;
 			s.chain = chain + r * SP_TOKENS;
 			s.sum = sum + r * SP_TOKENS;
 			s.rows = rk_least(rows - r, SP_SLOT);

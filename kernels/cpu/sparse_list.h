@@ -5,27 +5,30 @@ RK_INLINE uint64_t K(mask_word)(struct rk_mat mask, int64_t row, int64_t word)
 	return ((const uint64_t *)mask.data)[row * mask.stride + word];
 }
 
-/* Writes the elements of 64 that `word` keeps, in ascending order, and where they
+/* Writes the elements of `bits` (64 or 32) that `word` keeps, in ascending order, and where they
  * lie in a tile whose columns are `pitch` bytes apart; returns their number. Up to
- * VL entries past the last are overwritten. Without a row there are offsets alone. */
-RK_INLINE int64_t K(list)(const float *row, uint64_t word, const int pitch, float *values, uint16_t *offsets)
+ * VL entries past the last are overwritten. Without a row there are offsets alone,
+ * without offsets values alone. */
+RK_INLINE int64_t K(list)(const float *row, const int bits, uint64_t word, const int pitch, float *values, uint16_t *offsets)
 {
 	int64_t n = 0;
 #if defined(RK_AVX512)
 	const __m512i lane = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32(pitch));
 #pragma GCC unroll 4
-	for (int q = 0; q < 4; q++) {
+	for (int q = 0; q < bits / 16; q++) {
 		__mmask16 keep = (__mmask16)(word >> (16 * q));
 		if (row) _mm512_storeu_ps(values + n, _mm512_maskz_compress_ps(keep, _mm512_loadu_ps(row + 16 * q)));
-		__m512i at = _mm512_add_epi32(lane, _mm512_set1_epi32(16 * q * pitch));
-		_mm256_storeu_si256((__m256i *)(offsets + n), _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(keep, at)));
+		if (offsets) {
+			__m512i at = _mm512_add_epi32(lane, _mm512_set1_epi32(16 * q * pitch));
+			_mm256_storeu_si256((__m256i *)(offsets + n), _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(keep, at)));
+		}
 		n += __builtin_popcount(keep);
 	}
 #else
 	for (; word; word &= word - 1, n++) {
 		int c = __builtin_ctzll(word);
 		if (row) values[n] = row[c];
-		offsets[n] = (uint16_t)(c * pitch);
+		if (offsets) offsets[n] = (uint16_t)(c * pitch);
 	}
 #endif
 	return n;

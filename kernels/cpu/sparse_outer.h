@@ -28,7 +28,7 @@ RK_INLINE int64_t K(keep)(struct K(kept) *k, struct rk_mat mask, int64_t row, in
 	int64_t n = 0;
 	for (int64_t i = 0; i < rows; i++) {
 		k->starts[i] = (int32_t)n;
-		n += K(list)(0, K(mask_word)(mask, row + i, col >> 6) >> (col & 63) & 0xffffffffu, 1, 0, k->columns + n);
+		n += K(list)(0, SO_COLS, K(mask_word)(mask, row + i, col >> 6) >> (col & 63) & 0xffffffffu, 1, 0, k->columns + n);
 	}
 	k->starts[rows] = (int32_t)n;
 	return n;
@@ -117,9 +117,30 @@ RK_INLINE void K(sum_lanes)(const float *acc, int64_t n, float scale, float *g)
 /* pairs[c] = column col + c of A, padded with zeros to rp, and rp zeros behind it. */
 RK_INLINE void K(columns_of)(struct rk_mat src, int64_t col, int64_t cols, int64_t rp, float *pairs)
 {
-	memset(pairs, 0, (size_t)(2 * cols * rp) * 4);
-	for (int64_t k = 0; k < src.rows; k++)
-		for (int64_t c = 0; c < cols; c++) pairs[2 * c * rp + k] = ((const float *)src.data)[k * src.stride + col + c];
+	for (int64_t c = 0; c < cols; c++) memset(pairs + (2 * c + 1) * rp, 0, (size_t)rp * 4);
+	for (int64_t k = 0; k < rp; k += VL) {
+		const float *rows[VL];
+		for (int64_t i = 0; i < VL; i++) rows[i] = k + i < src.rows ? (const float *)src.data + (k + i) * src.stride + col : K(zeros);
+		for (int64_t c = 0; c < cols; c += VL) K(transpose_block)(rows, c, pairs + 2 * c * rp + k, 2 * rp, rk_least(cols - c, VL));
+	}
+}
+
+/* da[k][c] = row k of dA's part of pairs[c], for r rows that lie ld floats apart. */
+RK_INLINE void K(rows_of)(const float *pairs, int64_t cols, int64_t r, int64_t rp, float *da, int64_t ld)
+{
+	float t[VL * VL];
+	for (int64_t k = 0; k < r; k += VL)
+		for (int64_t c = 0; c < cols; c += VL) {
+			int64_t n = rk_least(cols - c, VL);
+			const float *columns[VL];
+			for (int64_t i = 0; i < VL; i++) columns[i] = pairs + (2 * (c + rk_least(i, n - 1)) + 1) * rp;
+			K(transpose_block)(columns, k, t, VL, VL);
+			for (int64_t i = 0; i < VL && k + i < r; i++) {
+				float *dst = da + (k + i) * ld + c;
+				if (n == VL) vf_store(dst, vf_load(t + i * VL));
+				else vf_storen(dst, vf_load(t + i * VL), n);
+			}
+		}
 }
 
 /* db[row] += Σ g·at[column], da[column] += g·b[row], rows and columns ascending, in pairs; rp
@@ -224,8 +245,7 @@ static void K(sparse_outer)(const void *args, int64_t task, void *scratch)
 		K(sum_lanes)(s.acc, n, g->scale, s.sums);
 		K(columns_of)(g->lora_a, g->j0 + c, width, rp, s.pairs);
 		K(fold_kept)(rp, s.sums, s.kept, rows, s.b, s.db, s.pairs);
-		for (int64_t k = 0; k < r; k++)
-			for (int64_t i = 0; i < width; i++) da[k * g->in + c + i] = s.pairs[(2 * i + 1) * rp + k];
+		K(rows_of)(s.pairs, width, r, rp, da + c, g->in);
 	}
 	float *db = g->db + ((g->part0 + s.first / g->cols) * g->out + s.row) * r;
 	for (int64_t i = 0; i < rows; i++) memcpy(db + i * r, s.db + i * rp, (size_t)r * 4);

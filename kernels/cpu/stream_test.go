@@ -31,9 +31,9 @@ func TestOpenRejects(t *testing.T) {
 func TestKindNamesVariantVersionAndCompiler(t *testing.T) {
 	everyVariant(t, func(t *testing.T, variant string) {
 		kind := newRig(t, Options{Variant: variant}).dev.Kind()
-		want := "cpu-" + variant + "/2+"
+		want := "cpu-" + variant + "/3+"
 		if variant == "generic" { // the same C on another processor may round otherwise
-			want = "cpu-generic-" + runtime.GOARCH + "/2+"
+			want = "cpu-generic-" + runtime.GOARCH + "/3+"
 		}
 		if !strings.HasPrefix(kind, want) || len(kind) == len(want) {
 			t.Errorf("kind is %s, want %s and a compiler", kind, want)

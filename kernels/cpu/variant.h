@@ -52,6 +52,17 @@ RK_INLINE vf vf_abs(vf v) { return (vf)((vi)v & 0x7fffffff); }
 RK_INLINE vf vf_of_vi(vi v) { return __builtin_convertvector(v, vf); }
 RK_INLINE vi vi_of_vf(vf v) { return __builtin_convertvector(v, vi); }
 
+/* Keeps v in a register: without it a load that two products share is made for each. */
+RK_INLINE vf vf_hold(vf v)
+{
+#if defined(RK_AVX512)
+	__asm__("" : "+v"(v));
+#elif defined(__x86_64__)
+	__asm__("" : "+x"(v));
+#endif
+	return v;
+}
+
 /* The first n < VL elements; the others are zero. */
 RK_INLINE vf vf_loadn(const float *p, int64_t n);
 RK_INLINE void vf_storen(float *p, vf v, int64_t n);
