@@ -6,7 +6,7 @@
 #else
 #define SO_NV 8
 #endif
-enum { SO_COLS = 32, SO_ROWS = 256 };
+enum { SO_COLS = 32, SO_ROWS = 256, SO_PAIRS = VL == 16 /* 32 registers hold two rows of dy */ };
 
 /* The vectors of the next block where so many tokens are left. */
 RK_INLINE int64_t K(block_vectors)(int64_t left)
@@ -17,43 +17,86 @@ RK_INLINE int64_t K(block_vectors)(int64_t left)
 	return nv;
 }
 
-/* The kept elements of a task's rows in a tile of 32 columns. */
+/* The kept elements of a task's rows in a tile of 32 columns: of a row first those
+ * whose columns it shares with the other row of its pair, then its own. */
 struct K(kept) {
-	int32_t starts[SO_ROWS + 1];
+	int32_t starts[SO_ROWS + 2];
+	int32_t shared[SO_ROWS / 2];
 	uint16_t columns[SO_ROWS * SO_COLS + 2 * SO_COLS];
 };
+
+RK_INLINE uint32_t K(half_word)(struct rk_mat mask, int64_t row, int64_t col)
+{
+	return (uint32_t)(K(mask_word)(mask, row, col >> 6) >> (col & 63));
+}
 
 RK_INLINE int64_t K(keep)(struct K(kept) *k, struct rk_mat mask, int64_t row, int64_t rows, int64_t col)
 {
 	int64_t n = 0;
-	for (int64_t i = 0; i < rows; i++) {
+	for (int64_t i = 0; i < rows; i += 2) {
+		uint32_t first = K(half_word)(mask, row + i, col), second = i + 1 < rows ? K(half_word)(mask, row + i + 1, col) : 0;
+		uint32_t both = SO_PAIRS ? first & second : 0;
 		k->starts[i] = (int32_t)n;
-		n += K(list)(0, SO_COLS, K(mask_word)(mask, row + i, col >> 6) >> (col & 63) & 0xffffffffu, 1, 0, k->columns + n);
+		k->shared[i / 2] = __builtin_popcount(both);
+		n += K(list)(0, SO_COLS, both, 1, 0, k->columns + n);
+		n += K(list)(0, SO_COLS, first & ~both, 1, 0, k->columns + n);
+		k->starts[i + 1] = (int32_t)n;
+		n += K(list)(0, SO_COLS, both, 1, 0, k->columns + n);
+		n += K(list)(0, SO_COLS, second & ~both, 1, 0, k->columns + n);
 	}
 	k->starts[rows] = (int32_t)n;
 	return n;
 }
 
-/* acc[j] (VL lanes) += Σ over nv vectors of dy[row] · x[column of j]: one block of tokens. */
+/* acc[j] (VL lanes) += Σ over nv vectors of d · x[column of j], j from one element of a row to another. */
+RK_INLINE void K(dots_alone)(const int nv, const vf *d, const float *x, const struct K(kept) *k, int64_t j, int64_t last, float *acc, int first)
+{
+	for (; j < last; j++) {
+		const float *p = x + k->columns[j] * (nv * VL);
+		vf s = first ? vf_zero() : vf_load(acc + j * VL);
+#pragma GCC unroll 16
+		for (int v = 0; v < nv; v++) s = vf_fma(d[v], vf_load(p + v * VL), s);
+		vf_store(acc + j * VL, s);
+	}
+}
+
+/* The same over all rows of dy: one block of tokens. */
 RK_INLINE void K(sparse_dots)(const int nv, const float *dy, const float *x, const struct K(kept) *k, int64_t rows, float *acc, int first)
 {
-	const int64_t step = (SO_COLS * nv * VL + rows - 1) / rows; /* of the next block of x, for a row */
+	const int64_t step = 2 * ((SO_COLS * nv * VL + rows - 1) / rows); /* of the next block of x, for two rows */
 	const float *ahead = x + SO_COLS * nv * VL;
-	for (int64_t r = 0; r < rows; r++, dy += nv * VL, ahead += step) {
-		vf d[SO_NV];
+	for (int64_t r = 0; r < rows; r += 2, dy += 2 * nv * VL, ahead += step) {
+		vf d[SO_NV], e[SO_NV];
+		const float *other = r + 1 < rows ? dy + nv * VL : dy;
 		for (int64_t i = 0; i < step; i += 16) __builtin_prefetch(ahead + i, 0, 2);
-		for (int64_t i = 0; i < nv * VL; i += 16) __builtin_prefetch(dy + nv * VL + i);
+		for (int64_t i = 0; i < 2 * nv * VL; i += 16) __builtin_prefetch(dy + 2 * nv * VL + i);
 #pragma GCC unroll 16
 		for (int v = 0; v < nv; v++) d[v] = vf_load(dy + v * VL);
-		const uint16_t *at = k->columns + k->starts[r], *end = k->columns + k->starts[r + 1];
-		float *a = acc + (int64_t)k->starts[r] * VL;
-		for (; at < end; at++, a += VL) {
-			const float *p = x + *at * (nv * VL);
-			vf s = first ? vf_zero() : vf_load(a);
+		int64_t j = k->starts[r], i = k->starts[r + 1], shared = 0;
+		if (SO_PAIRS) {
+			shared = k->shared[r / 2];
 #pragma GCC unroll 16
-			for (int v = 0; v < nv; v++) s = vf_fma(d[v], vf_load(p + v * VL), s);
-			vf_store(a, s);
+			for (int v = 0; v < nv; v++) e[v] = vf_load(other + v * VL);
+			for (int64_t last = j + shared; j < last; j++, i++) {
+				const float *p = x + k->columns[j] * (nv * VL);
+				vf s = first ? vf_zero() : vf_load(acc + j * VL), t = first ? vf_zero() : vf_load(acc + i * VL);
+#pragma GCC unroll 16
+				for (int v = 0; v < nv; v++) {
+					vf xv = vf_hold(vf_load(p + v * VL));
+					s = vf_fma(d[v], xv, s);
+					t = vf_fma(e[v], xv, t);
+				}
+				vf_store(acc + j * VL, s);
+				vf_store(acc + i * VL, t);
+			}
 		}
+		K(dots_alone)(nv, d, x, k, j, k->starts[r + 1], acc, first);
+		if (r + 1 == rows) return;
+		if (!SO_PAIRS) {
+#pragma GCC unroll 16
+			for (int v = 0; v < nv; v++) e[v] = vf_load(other + v * VL);
+		}
+		K(dots_alone)(nv, e, x, k, k->starts[r + 1] + shared, k->starts[r + 2], acc, first);
 	}
 }
 
