@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// attentionBlock is how many queries or keys a task takes of a long sequence.
+	// attentionBlock is how many queries a task of the forward pass takes of a long sequence.
 	attentionBlock = 64
 	// fewQueries is the number of queries up to which scores are dot products.
 	fewQueries = 3
@@ -35,14 +35,14 @@ func (s *stream) AttentionForward(a kernels.AttentionArgs) {
 	case a.QueryLen <= fewQueries:
 		s.run(s.table.attention_rows, a.Batch*a.Heads, C.RK_ATTENTION_SCRATCH, work)
 	default:
-		blocks := g.divide(a.QueryLen)
+		blocks := (a.QueryLen + attentionBlock - 1) / attentionBlock
+		g.block, g.blocks = attentionBlock, C.int64_t(blocks)
 		s.run(s.table.attention_queries, a.Batch*a.Heads*blocks, C.RK_ATTENTION_SCRATCH, work)
 	}
 }
 
-// AttentionBackward overwrites DQ, DK and DV. Where there are fewer heads than
-// threads can share, dQ and dK with dV are computed apart, in seven products
-// instead of five; the sums, and so the bits, are the same.
+// AttentionBackward overwrites DQ, DK and DV. A task is a tile of keys; it adds to
+// dQ after the tile before it, so that five products do with any number of threads.
 func (s *stream) AttentionBackward(a kernels.AttentionArgs, grads kernels.AttentionGrads) {
 	const op = "attention backward"
 	g := s.attention(op, a)
@@ -54,30 +54,21 @@ func (s *stream) AttentionBackward(a kernels.AttentionArgs, grads kernels.Attent
 	if s.err != nil {
 		return
 	}
-	work := 3 * attentionWork(a)
-	if heads := a.Batch * a.KVHeads; s.device.threads == 1 || heads >= 2*s.device.threads || a.KeyLen <= C.RK_ATTENTION_KEYS {
-		s.run(s.table.attention_backward, heads, C.RK_ATTENTION_SCRATCH, work)
+	blocks := (a.Pitch() + C.RK_ATTENTION_KEYS - 1) / C.RK_ATTENTION_KEYS
+	tasks, rows := a.Batch*a.KVHeads*blocks, a.Batch*a.QueryLen
+	mem := s.shared(8*tasks + 4*a.Heads*rows)
+	if s.err != nil {
 		return
 	}
-	s.backwardApart(a, g, work)
-}
-
-func (s *stream) backwardApart(a kernels.AttentionArgs, g *attentionArgs, work int) {
-	blocks := g.divide(a.QueryLen)
-	s.run(s.table.attention_backward_queries, a.Batch*a.Heads*blocks, C.RK_ATTENTION_SCRATCH, work)
-	blocks = g.divide(a.Pitch())
-	s.run(s.table.attention_backward_keys, a.Batch*a.KVHeads*blocks, C.RK_ATTENTION_SCRATCH, work)
+	clear(unsafe.Slice((*int64)(mem), tasks))
+	g.progress, g.delta = (*C.int64_t)(mem), (*C.float)(unsafe.Add(mem, 8*tasks))
+	g.blocks, g.batch_rows = C.int64_t(blocks), C.int64_t(rows)
+	scratch := 4 * 2 * C.RK_ATTENTION_KEYS * (a.HeadDim + C.RK_GRADIENT_QUERIES)
+	s.run(s.table.attention_backward, tasks, scratch, 3*attentionWork(a))
 }
 
 // attentionArgs is the argument struct of all attention kernels.
 type attentionArgs C.struct_rk_attention
-
-// divide cuts n queries or keys into tasks and returns their number.
-func (g *attentionArgs) divide(n int) int {
-	blocks := (n + attentionBlock - 1) / attentionBlock
-	g.block, g.blocks = attentionBlock, C.int64_t(blocks)
-	return blocks
-}
 
 // attention returns the arguments that forward and backward share.
 func (s *stream) attention(op string, a kernels.AttentionArgs) *attentionArgs {

@@ -7,7 +7,7 @@
 
 enum { QB = 2 * VL }; /* queries of a block */
 
-/* A block of at most QB queries of one sequence: rows of Q, O and dO with a
+/* A block of at most QB queries (backward: RK_GRADIENT_QUERIES) of one sequence: rows of Q, O and dO with a
  * constant distance, and what belongs to them. */
 struct rk_queries {
 	int64_t sequence, head, kv_head; /* head: of the first row */
@@ -16,7 +16,7 @@ struct rk_queries {
 	int64_t least;                   /* the least limit */
 	int64_t lse, lse_step;           /* first element and distance in lse */
 	int64_t row, row_step, col, col_step;
-	int32_t limit[QB] __attribute__((aligned(64))); /* keys that each row sees; 0 beyond rows */
+	int32_t limit[RK_GRADIENT_QUERIES] __attribute__((aligned(64))); /* keys that each row sees; 0 beyond rows */
 };
 
 /* The number of valid keys of a sequence. */

@@ -1,115 +1,109 @@
-/* The backward pass of attention, over tiles of keys and blocks of queries.
+/* The backward pass of attention: a task keeps a tile of keys, past which blocks of
+ * queries move.
  *
- * P is formed again from Q, K and the saved log-sum. Every element of dQ is a
- * sum over ascending keys, every element of dK and dV a sum over ascending
- * queries of the group's heads in order, whichever loop is outside and however
- * the work is divided. */
+ * P is formed again from Q, K and the saved log-sum, here with the keys in lanes, so that
+ * what is turned, K and V, is turned once for all queries that read it. Every element of
+ * dQ is a sum over ascending keys, every element of dK and dV a sum over ascending queries
+ * of the group's heads in order, however queries are cut into blocks. */
 
-/* What of one (key tile, query block) is written. */
-struct rk_gradient_tile {
-	int64_t key, count;   /* first key of the tile within the sequence, and their number */
-	int dq, first, dkv;   /* write dQ (overwriting it at first), add to dK and dV */
+/* A tile of keys of one sequence and key-value head. */
+struct rk_key_tile {
+	int64_t key, count, row, col; /* first key within the sequence, keys; where they lie in K */
+	float *k_turned, *v_turned;   /* (D, RK_ATTENTION_KEYS) */
+	float *p, *ds;                /* (queries, RK_ATTENTION_KEYS) */
 };
 
-RK_INLINE void rk_attend_backward(const struct rk_attention *a, const struct rk_queries *q, struct rk_gradient_tile t,
-	struct rk_attention_scratch s)
+/* Forms P and dS in the place of scores and dP. masked: some row does not see all keys. */
+RK_INLINE void rk_score_gradients(const struct rk_attention *a, const struct rk_queries *q, const struct rk_key_tile *t, int64_t lanes, int masked)
 {
-	const int64_t row = q->sequence * a->pitch + t.key, col = q->kv_head * a->dim;
-	const float *k = rk_f32(a->k, row) + col, *v = rk_f32(a->v, row) + col, *lse = a->lse.data;
-	const float *dy = rk_query(q, a->d_o), *y = rk_query(q, a->o);
-	const int64_t dy_stride = rk_query_stride(q, a->d_o), y_stride = rk_query_stride(q, a->o);
-	const int64_t count = q->keys - t.key < t.count ? q->keys - t.key : t.count;
-	const int masked = q->least < t.key + count;
-
-	rk_scores(a, q, s.p, s.turned, a->q, k, a->k.stride, count, 0);
-	rk_scores(a, q, s.ds, s.turned, a->d_o, v, a->v.stride, count, 0);
-	for (int64_t r = 0; r < q->vectors * VL; r++) s.sum[r] = s.delta[r] = 0;
-	for (int64_t r = 0; r < q->rows; r++) { /* delta = dO·O, which is Σ_j P_j·dP_j */
-		struct rk_lanes dot = rk_lanes_of(0);
-		RK_EACH(a->dim, dot.v[g] = vf_fma(rk_get(dy + r * dy_stride + i, w), rk_get(y + r * y_stride + i, w), dot.v[g]););
-		s.delta[r] = rk_lanes_sum(&dot);
-		s.sum[r] = lse[q->lse + r * q->lse_step];
-	}
-	for (int64_t c = 0; c < q->vectors * VL; c += VL) {
-		vf top = vf_load(s.sum + c), delta = vf_load(s.delta + c);
-		vi limit = vi_load(q->limit + c) - (int32_t)t.key;
-		_Pragma("GCC unroll 4") for (int64_t j = 0; j < count; j++) {
-			float *p = s.p + j * QB + c, *ds = s.ds + j * QB + c;
-			vf e = vf_exp_softmax(vf_fma(vf_load(p), vf_set1(a->scale), -top));
-			vf d = vf_load(ds) - delta;
-			if (masked) e = vi_less(vi_set1((int32_t)j), limit, e, vf_zero());
-			vf_store(p, e);
-			vf_store(ds, e * d * a->scale);
+	const float *dy = rk_query(q, a->d_o), *y = rk_query(q, a->o), *lse = (const float *)a->lse.data + q->lse;
+	float *deltas = a->delta + q->head * a->batch_rows + q->row;
+	for (int64_t r = 0; r < q->rows; r++, dy += a->d_o.stride, y += a->o.stride) {
+		if (t->key == 0) { /* dO·O, which is Σ_j P_j·dP_j */
+			struct rk_lanes dot = rk_lanes_of(0);
+			RK_EACH(a->dim, dot.v[g] = vf_fma(rk_get(dy + i, w), rk_get(y + i, w), dot.v[g]););
+			deltas[r] = rk_lanes_sum(&dot);
+		}
+		const vf top = vf_set1(lse[r]), delta = vf_set1(deltas[r]);
+		const vi limit = vi_set1(q->limit[r] - (int32_t)t->key);
+		float *p = t->p + r * RK_ATTENTION_KEYS, *ds = t->ds + r * RK_ATTENTION_KEYS;
+		_Pragma("GCC unroll 4") for (int64_t c = 0; c < lanes; c += VL) {
+			vf e = vf_exp_softmax(vf_fma(vf_load(p + c), vf_set1(a->scale), -top));
+			if (masked) e = vi_less(vi_iota() + (int32_t)c, limit, e, vf_zero());
+			vf_store(p + c, e);
+			vf_store(ds + c, e * (vf_load(ds + c) - delta) * a->scale);
 		}
 	}
-	if (t.dkv) {
-		struct rk_product dv = {.out = rk_f32(a->dv, row) + col, .out_stride = a->dv.stride, .a = s.p, .a_row = QB, .a_k = 1,
-			.b = dy, .b_stride = dy_stride, .m = count, .n = a->dim, .k = q->rows, .mode = RK_ADD};
-		struct rk_product dk = dv;
-		dk.out = rk_f32(a->dk, row) + col;
-		dk.out_stride = a->dk.stride;
-		dk.a = s.ds;
-		dk.b = rk_query(q, a->q);
-		dk.b_stride = rk_query_stride(q, a->q);
-		K(product_by_row)(&dv);
-		K(product_by_row)(&dk);
-	}
-	if (t.dq) {
-		struct rk_product dq = {.out = rk_query(q, a->dq), .out_stride = rk_query_stride(q, a->dq), .a = s.ds, .a_row = 1, .a_k = QB,
-			.b = k, .b_stride = a->k.stride, .m = q->rows, .n = a->dim, .k = count, .mode = t.first ? RK_OVERWRITE : RK_ADD};
-		K(product_by_k)(&dq);
-	}
 }
 
-/* dQ of the queries from…end−1 of the heads head…heads_end−1 and dK, dV of the keys
- * key…key_end−1 that they read, as asked. dK and dV of a tile are cleared first. */
-RK_INLINE void rk_attention_gradients(const struct rk_attention *a, int64_t b, int64_t head, int64_t heads_end,
-	int64_t from, int64_t end, int64_t key, int64_t key_end, int want_dq, int want_dkv, void *scratch)
+/* Adds what a block of queries gives dK and dV, and to dQ, which the first tile overwrites. */
+RK_INLINE void rk_attend_backward(const struct rk_attention *a, const struct rk_queries *q, const struct rk_key_tile *t, int64_t count, int masked)
 {
-	const int64_t col = head / (a->heads / a->kv_heads) * a->dim;
-	for (; key < key_end; key += RK_ATTENTION_KEYS) {
-		struct rk_gradient_tile t = {.key = key, .dq = want_dq, .first = key == 0, .dkv = want_dkv};
-		t.count = key_end - key < RK_ATTENTION_KEYS ? key_end - key : RK_ATTENTION_KEYS;
-		if (want_dkv)
-			for (int64_t r = b * a->pitch + key; r < b * a->pitch + key + t.count; r++) {
-				memset(rk_f32(a->dk, r) + col, 0, (size_t)a->dim * 4);
-				memset(rk_f32(a->dv, r) + col, 0, (size_t)a->dim * 4);
-			}
-		for (int64_t h = head; h < heads_end; h++)
-			for (int64_t i = from; i < end; i += QB) {
-				struct rk_queries q = rk_queries_of(a, b, h, i, end - i < QB ? end - i : QB, 0);
-				if (q.keys > key)
-					rk_attend_backward(a, &q, t, rk_attention_scratch_of(scratch));
-				else if (t.dq && t.first)
-					for (int64_t r = 0; r < q.rows; r++)
-						memset(rk_query(&q, a->dq) + r * rk_query_stride(&q, a->dq), 0, (size_t)a->dim * 4);
-			}
-	}
+	const int64_t lanes = (count + VL - 1) / VL * VL;
+	struct rk_product s = {.out = t->p, .out_stride = RK_ATTENTION_KEYS, .a = rk_query(q, a->q), .a_row = a->q.stride,
+		.b = t->k_turned, .b_stride = RK_ATTENTION_KEYS, .m = q->rows, .n = lanes, .k = a->dim};
+	struct rk_product dp = {.out = t->ds, .out_stride = RK_ATTENTION_KEYS, .a = rk_query(q, a->d_o), .a_row = a->d_o.stride,
+		.b = t->v_turned, .b_stride = RK_ATTENTION_KEYS, .m = q->rows, .n = lanes, .k = a->dim};
+	struct rk_product dv = {.out = rk_f32(a->dv, t->row) + t->col, .out_stride = a->dv.stride, .a = t->p, .a_k = RK_ATTENTION_KEYS,
+		.b = dp.a, .b_stride = a->d_o.stride, .m = count, .n = a->dim, .k = q->rows, .mode = RK_ADD};
+	struct rk_product dk = {.out = rk_f32(a->dk, t->row) + t->col, .out_stride = a->dk.stride, .a = t->ds, .a_k = RK_ATTENTION_KEYS,
+		.b = s.a, .b_stride = a->q.stride, .m = count, .n = a->dim, .k = q->rows, .mode = RK_ADD};
+	struct rk_product dq = {.out = rk_query(q, a->dq), .out_stride = a->dq.stride, .a = t->ds, .a_row = RK_ATTENTION_KEYS,
+		.b = rk_f32(a->k, t->row) + t->col, .b_stride = a->k.stride, .m = q->rows, .n = a->dim, .k = count, .mode = t->key ? RK_ADD : RK_OVERWRITE};
+	K(product_by_row)(&s);
+	K(product_by_row)(&dp);
+	if (masked)
+		rk_score_gradients(a, q, t, lanes, 1);
+	else
+		rk_score_gradients(a, q, t, lanes, 0);
+	K(product_by_k)(&dv);
+	K(product_by_k)(&dk);
+	K(product_by_row)(&dq);
 }
 
-/* Everything at once, task = (sequence, key-value head): five products a tile. */
+/* All queries of a head, in blocks, smaller ones where the mask cuts the tile. A tile adds to
+ * dQ of a block when the tile before it has; done is how many queries this one has behind it. */
+RK_INLINE int64_t rk_head_gradients(const struct rk_attention *a, const struct rk_key_tile *t, int64_t sequence, int64_t head, int64_t done, int64_t *progress)
+{
+	for (int64_t from = 0; from < a->q_len;) {
+		const int64_t left = a->q_len - from, most = RK_GRADIENT_QUERIES, few = RK_MASKED_QUERIES;
+		struct rk_queries q = rk_queries_of(a, sequence, head, from, left < most ? left : most, 0);
+		int64_t count = q.keys - t->key < t->count ? q.keys - t->key : t->count;
+		const int masked = q.least < t->key + count;
+		if (count > 0 && masked && q.rows > few) {
+			q = rk_queries_of(a, sequence, head, from, few, 0);
+			count = q.keys - t->key < t->count ? q.keys - t->key : t->count;
+		}
+		if (count > 0) {
+			if (t->key) rk_wait(progress - 1, done + q.rows);
+			rk_attend_backward(a, &q, t, count, masked);
+		} else if (t->key == 0)
+			for (int64_t r = 0; r < q.rows; r++) memset(rk_query(&q, a->dq) + r * a->dq.stride, 0, (size_t)a->dim * 4);
+		from += q.rows;
+		done += q.rows;
+		__atomic_store_n(progress, done, __ATOMIC_RELEASE);
+	}
+	return done;
+}
+
+/* Task = (sequence, key-value head, tile of keys). */
 static void K(attention_backward)(const void *args, int64_t task, void *scratch)
 {
 	const struct rk_attention *a = args;
-	int64_t group = a->heads / a->kv_heads, b = task / a->kv_heads, h = task % a->kv_heads * group;
-	rk_attention_gradients(a, b, h, h + group, 0, a->q_len, 0, a->pitch, 1, 1, scratch);
-}
-
-/* dQ alone, task = ((sequence, head), block of queries). */
-static void K(attention_backward_queries)(const void *args, int64_t task, void *scratch)
-{
-	const struct rk_attention *a = args;
-	int64_t b = task / a->blocks / a->heads, h = task / a->blocks % a->heads, from = task % a->blocks * a->block;
-	int64_t end = from + a->block < a->q_len ? from + a->block : a->q_len;
-	rk_attention_gradients(a, b, h, h + 1, from, end, 0, a->k_len, 1, 0, scratch);
-}
-
-/* dK and dV alone, task = ((sequence, key-value head), block of keys). */
-static void K(attention_backward_keys)(const void *args, int64_t task, void *scratch)
-{
-	const struct rk_attention *a = args;
-	int64_t group = a->heads / a->kv_heads, from = task % a->blocks * a->block;
-	int64_t b = task / a->blocks / a->kv_heads, h = task / a->blocks % a->kv_heads * group;
-	int64_t end = from + a->block < a->pitch ? from + a->block : a->pitch;
-	rk_attention_gradients(a, b, h, h + group, 0, a->q_len, from, end, 0, 1, scratch);
+	const int64_t head = task / a->blocks, b = head / a->kv_heads, h = head % a->kv_heads, group = a->heads / a->kv_heads;
+	struct rk_key_tile t = {.key = task % a->blocks * RK_ATTENTION_KEYS, .col = h * a->dim, .k_turned = scratch};
+	t.count = a->pitch - t.key < RK_ATTENTION_KEYS ? a->pitch - t.key : RK_ATTENTION_KEYS;
+	t.row = b * a->pitch + t.key;
+	const int64_t lanes = (t.count + VL - 1) / VL * VL;
+	t.v_turned = t.k_turned + a->dim * RK_ATTENTION_KEYS;
+	t.p = t.v_turned + a->dim * RK_ATTENTION_KEYS;
+	t.ds = t.p + RK_GRADIENT_QUERIES * RK_ATTENTION_KEYS;
+	K(turn)(t.k_turned, RK_ATTENTION_KEYS, rk_f32(a->k, t.row) + t.col, a->k.stride, t.count, lanes, a->dim);
+	K(turn)(t.v_turned, RK_ATTENTION_KEYS, rk_f32(a->v, t.row) + t.col, a->v.stride, t.count, lanes, a->dim);
+	for (int64_t r = t.row; r < t.row + t.count; r++) {
+		memset(rk_f32(a->dk, r) + t.col, 0, (size_t)a->dim * 4);
+		memset(rk_f32(a->dv, r) + t.col, 0, (size_t)a->dim * 4);
+	}
+	int64_t done = 0;
+	for (int64_t i = h * group; i < (h + 1) * group; i++) done = rk_head_gradients(a, &t, b, i, done, a->progress + task);
 }
