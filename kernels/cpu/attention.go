@@ -41,8 +41,9 @@ func (s *stream) AttentionForward(a kernels.AttentionArgs) {
 	}
 }
 
-// AttentionBackward overwrites DQ, DK and DV. A task is a tile of keys; it adds to
-// dQ after the tile before it, so that five products do with any number of threads.
+// AttentionBackward overwrites DQ, DK and DV. A tile of keys adds to dQ after the
+// tile before it, so that tiles may be shared out and five products still do. Where
+// there are heads enough a task is a head, and nothing waits.
 func (s *stream) AttentionBackward(a kernels.AttentionArgs, grads kernels.AttentionGrads) {
 	const op = "attention backward"
 	g := s.attention(op, a)
@@ -54,17 +55,22 @@ func (s *stream) AttentionBackward(a kernels.AttentionArgs, grads kernels.Attent
 	if s.err != nil {
 		return
 	}
-	blocks := (a.Pitch() + C.RK_ATTENTION_KEYS - 1) / C.RK_ATTENTION_KEYS
-	tasks, rows := a.Batch*a.KVHeads*blocks, a.Batch*a.QueryLen
-	mem := s.shared(8*tasks + 4*a.Heads*rows)
+	heads, rows := a.Batch*a.KVHeads, a.Batch*a.QueryLen
+	tiles := (a.Pitch() + C.RK_ATTENTION_KEYS - 1) / C.RK_ATTENTION_KEYS
+	mem := s.shared(8*heads*tiles + 4*a.Heads*rows)
 	if s.err != nil {
 		return
 	}
-	clear(unsafe.Slice((*int64)(mem), tasks))
-	g.progress, g.delta = (*C.int64_t)(mem), (*C.float)(unsafe.Add(mem, 8*tasks))
-	g.blocks, g.batch_rows = C.int64_t(blocks), C.int64_t(rows)
+	clear(unsafe.Slice((*int64)(mem), heads*tiles))
+	g.progress, g.delta = (*C.int64_t)(mem), (*C.float)(unsafe.Add(mem, 8*heads*tiles))
+	g.batch_rows = C.int64_t(rows)
+	blocks, block := tiles, 1
+	if heads >= 2*s.device.threads {
+		blocks, block = 1, tiles
+	}
+	g.blocks, g.block = C.int64_t(blocks), C.int64_t(block)
 	scratch := 4 * 2 * C.RK_ATTENTION_KEYS * (a.HeadDim + C.RK_GRADIENT_QUERIES)
-	s.run(s.table.attention_backward, tasks, scratch, 3*attentionWork(a))
+	s.run(s.table.attention_backward, heads*blocks, scratch, 3*attentionWork(a))
 }
 
 // attentionArgs is the argument struct of all attention kernels.

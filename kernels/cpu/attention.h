@@ -6,10 +6,10 @@
 struct rk_attention {
 	struct rk_mat q, k, v, o, lse, lengths, d_o, dq, dk, dv;
 	int64_t heads, kv_heads, dim, q_len, k_len, pitch;
-	int64_t blocks;     /* tasks of one sequence and head, or key-value head in attention_backward */
-	int64_t block;      /* queries of one task */
+	int64_t blocks;     /* tasks of one sequence and head (attention_backward: key-value head) */
+	int64_t block;      /* queries of one task, or tiles of keys in attention_backward */
 	int64_t batch_rows; /* B·QL */
-	int64_t *progress;  /* of each task of attention_backward, the queries that it has behind it */
+	int64_t *progress;  /* for attention_backward: of each tile, how many queries it has behind it */
 	float *delta;       /* (H, B·QL) dO·O of each query and head */
 	float scale;
 	int32_t causal;

@@ -86,24 +86,29 @@ RK_INLINE int64_t rk_head_gradients(const struct rk_attention *a, const struct r
 	return done;
 }
 
-/* Task = (sequence, key-value head, tile of keys). */
+/* Task = ((sequence, key-value head), block of tiles of keys). */
 static void K(attention_backward)(const void *args, int64_t task, void *scratch)
 {
 	const struct rk_attention *a = args;
 	const int64_t head = task / a->blocks, b = head / a->kv_heads, h = head % a->kv_heads, group = a->heads / a->kv_heads;
-	struct rk_key_tile t = {.key = task % a->blocks * RK_ATTENTION_KEYS, .col = h * a->dim, .k_turned = scratch};
-	t.count = a->pitch - t.key < RK_ATTENTION_KEYS ? a->pitch - t.key : RK_ATTENTION_KEYS;
-	t.row = b * a->pitch + t.key;
-	const int64_t lanes = (t.count + VL - 1) / VL * VL;
+	const int64_t tiles = (a->pitch + RK_ATTENTION_KEYS - 1) / RK_ATTENTION_KEYS, first = task % a->blocks * a->block;
+	struct rk_key_tile t = {.col = h * a->dim, .k_turned = scratch};
 	t.v_turned = t.k_turned + a->dim * RK_ATTENTION_KEYS;
 	t.p = t.v_turned + a->dim * RK_ATTENTION_KEYS;
 	t.ds = t.p + RK_GRADIENT_QUERIES * RK_ATTENTION_KEYS;
-	K(turn)(t.k_turned, RK_ATTENTION_KEYS, rk_f32(a->k, t.row) + t.col, a->k.stride, t.count, lanes, a->dim);
-	K(turn)(t.v_turned, RK_ATTENTION_KEYS, rk_f32(a->v, t.row) + t.col, a->v.stride, t.count, lanes, a->dim);
-	for (int64_t r = t.row; r < t.row + t.count; r++) {
-		memset(rk_f32(a->dk, r) + t.col, 0, (size_t)a->dim * 4);
-		memset(rk_f32(a->dv, r) + t.col, 0, (size_t)a->dim * 4);
+	for (int64_t tile = first; tile < first + a->block && tile < tiles; tile++) {
+		t.key = tile * RK_ATTENTION_KEYS;
+		t.count = a->pitch - t.key < RK_ATTENTION_KEYS ? a->pitch - t.key : RK_ATTENTION_KEYS;
+		t.row = b * a->pitch + t.key;
+		const int64_t lanes = (t.count + VL - 1) / VL * VL;
+		K(turn)(t.k_turned, RK_ATTENTION_KEYS, rk_f32(a->k, t.row) + t.col, a->k.stride, t.count, lanes, a->dim);
+		K(turn)(t.v_turned, RK_ATTENTION_KEYS, rk_f32(a->v, t.row) + t.col, a->v.stride, t.count, lanes, a->dim);
+		for (int64_t r = t.row; r < t.row + t.count; r++) {
+			memset(rk_f32(a->dk, r) + t.col, 0, (size_t)a->dim * 4);
+			memset(rk_f32(a->dv, r) + t.col, 0, (size_t)a->dim * 4);
+		}
+		int64_t done = 0;
+		for (int64_t i = h * group; i < (h + 1) * group; i++)
+			done = rk_head_gradients(a, &t, b, i, done, a->progress + head * tiles + tile);
 	}
-	int64_t done = 0;
-	for (int64_t i = h * group; i < (h + 1) * group; i++) done = rk_head_gradients(a, &t, b, i, done, a->progress + task);
 }
