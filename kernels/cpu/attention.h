@@ -24,7 +24,7 @@ enum {
 	RK_ATTENTION_QUERIES = 32,
 	RK_ATTENTION_SCRATCH = 4 * RK_ATTENTION_QUERIES * (RK_ATTENTION_DIMS + 2 * RK_ATTENTION_KEYS + 8),
 	RK_GRADIENT_QUERIES = 64, /* of a block of the backward pass */
-	RK_MASKED_QUERIES = 16,   /* of such a block where the mask cuts a tile */
+	RK_MASKED_QUERIES = 16,   /* of a block where the mask cuts much of it */
 };
 
 #define RK_ATTENTION_OPS(X) X(attention_queries) X(attention_group) X(attention_rows) X(attention_backward)

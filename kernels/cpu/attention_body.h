@@ -5,7 +5,7 @@
 #include "activation_math.h"
 #include "attention_tile.h"
 
-enum { QB = 2 * VL }; /* queries of a block */
+enum { QB = RK_ATTENTION_QUERIES }; /* queries of a block */
 
 /* A block of at most QB queries (backward: RK_GRADIENT_QUERIES) of one sequence: rows of Q, O and dO with a
  * constant distance, and what belongs to them. */
@@ -186,8 +186,10 @@ static void K(attention_queries)(const void *args, int64_t task, void *scratch)
 	const struct rk_attention *a = args;
 	int64_t b = task / a->blocks / a->heads, h = task / a->blocks % a->heads, from = task % a->blocks * a->block;
 	int64_t end = from + a->block < a->q_len ? from + a->block : a->q_len;
-	for (; from < end; from += QB) {
-		struct rk_queries q = rk_queries_of(a, b, h, from, end - from < QB ? end - from : QB, 0);
+	/* In a short sequence much of a block is masked. */
+	const int64_t most = a->causal && a->q_len < 2 * RK_ATTENTION_KEYS ? RK_MASKED_QUERIES : QB;
+	for (; from < end; from += most) {
+		struct rk_queries q = rk_queries_of(a, b, h, from, end - from < most ? end - from : most, 0);
 		rk_attend(a, &q, rk_attention_scratch_of(scratch));
 	}
 }

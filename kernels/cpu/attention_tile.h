@@ -82,21 +82,13 @@ RK_INLINE void rk_product_columns(const struct rk_product *p, int by_k)
 static void K(product_by_row)(const struct rk_product *p) { rk_product_columns(p, 0); }
 static void K(product_by_k)(const struct rk_product *p) { rk_product_columns(p, 1); }
 
-/* dst[c·pitch + r] ← src[r·stride + c] for r < rows, and 0 for rows ≤ r < filled; filled is a multiple of four. */
+/* dst[c·pitch + r] ← src[r·stride + c] for r < rows, and 0 for rows ≤ r < filled; filled is a multiple of VL. */
 static void K(turn)(float *dst, int64_t pitch, const float *src, int64_t stride, int64_t rows, int64_t filled, int64_t cols)
 {
-	typedef float quad __attribute__((vector_size(16)));
-	for (int64_t r = 0; r < filled; r += 4)
-		for (int64_t c = 0; c < cols; c += 4) {
-			quad x[4] = {{0}};
-			for (int i = 0; i < 4; i++)
-				if (r + i < rows) memcpy(&x[i], src + (r + i) * stride + c, sizeof x[i]);
-			quad a = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5), b = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5);
-			quad d = __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7), e = __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
-			quad y[4] = {
-				__builtin_shufflevector(a, b, 0, 1, 4, 5), __builtin_shufflevector(a, b, 2, 3, 6, 7),
-				__builtin_shufflevector(d, e, 0, 1, 4, 5), __builtin_shufflevector(d, e, 2, 3, 6, 7),
-			};
-			for (int i = 0; i < 4 && c + i < cols; i++) memcpy(dst + (c + i) * pitch + r, &y[i], sizeof y[i]);
+	for (int64_t r = 0; r < filled; r += VL)
+		for (int64_t c = 0; c < cols; c += VL) {
+			const float *row[VL];
+			for (int i = 0; i < VL; i++) row[i] = r + i < rows ? src + (r + i) * stride + c : K(zeros);
+			K(transpose_block)(row, 0, dst + c * pitch + r, pitch, cols - c);
 		}
 }
