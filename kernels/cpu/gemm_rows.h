@@ -2,15 +2,42 @@
  * turned in registers and multiplied at once; an element is the chain of products that
  * the register tile forms, so its bits are the same. */
 
-/* m rows (a constant) times columns j … j+h·VL−1 of B, h groups of VL. */
-RK_INLINE void K(few_columns)(const int m, const int h, const int narrow, const struct rk_gemm *g, int64_t j)
+/* Multiples of a stride in bytes. The compiler is kept from deriving one from another, so
+ * that each stays in a register and 8 rows are 8 addressing modes. */
+struct K(strides) {
+	int64_t one, three, five, seven;
+};
+
+RK_INLINE struct K(strides) K(strides_of)(int64_t bytes)
+{
+	struct K(strides) s = {bytes, 3 * bytes, 5 * bytes, 7 * bytes};
+#if defined(__GNUC__)
+	__asm__("" : "+r"(s.one), "+r"(s.three), "+r"(s.five), "+r"(s.seven));
+#endif
+	return s;
+}
+
+/* Row i < 8 from p on; i is a constant where this is called. */
+RK_INLINE const float *K(row_of_eight)(const char *p, const struct K(strides) *s, int i)
+{
+	const int64_t at[8] = {0, s->one, 2 * s->one, s->three, 4 * s->one, s->five, 2 * s->three, s->seven};
+	return (const float *)(p + at[i]);
+}
+
+/* m rows (a constant) times columns j … j+h·VL−1 of B, h groups of VL. whole: all of them
+ * are there. */
+RK_INLINE void K(few_columns)(const int m, const int h, const int narrow, const int whole, const struct rk_gemm *g, int64_t j)
 {
 	const struct rk_mat w = g->b.w;
 	const int step = narrow ? 2 * VL : VL, size = narrow ? 2 : 4;
+	const struct K(strides) strides = K(strides_of)(w.stride * size);
 	const char *src[2][VL];
 	vf sum[2][RK_FEW];
-	for (int q = 0; q < h; q++)
-		for (int i = 0; i < VL; i++) src[q][i] = K(element)(w, rk_least(j + q * VL + i, g->n - 1), 0);
+	for (int q = 0; q < h; q++) {
+		const int64_t at = j + q * VL, n = rk_least(g->n - at, VL);
+		for (int i = 0; i < VL; i++) src[q][i] = K(element)(w, rk_least(at + i, g->n - 1), 0);
+		for (int r = 0; r < m; r++) sum[q][r] = g->accumulate && n > 0 ? vf_loadn(rk_f32(g->c, r) + at, n) : vf_zero();
+	}
 	for (int64_t k0 = 0; k0 < g->k; k0 += g->kc) {
 		const int64_t end = rk_least(k0 + g->kc, g->k);
 		vf acc[2][RK_FEW];
@@ -26,10 +53,8 @@ RK_INLINE void K(few_columns)(const int m, const int h, const int narrow, const 
 				vf t[VL];
 				const float *rows[VL];
 #pragma GCC unroll 16
-				for (int i = 0; i < VL; i++) {
-					rows[i] = (const float *)(src[q][i] + k * size);
-					__builtin_prefetch((const char *)rows[i] + 512);
-				}
+				for (int i = 0; i < VL; i++)
+					rows[i] = whole ? K(row_of_eight)(src[q][i & 8] + k * size, &strides, i & 7) : (const float *)(src[q][i] + k * size);
 				K(transpose)(rows, 0, t);
 				if (left >= step) {
 #pragma GCC unroll 16
@@ -54,14 +79,8 @@ RK_INLINE void K(few_columns)(const int m, const int h, const int narrow, const 
 			}
 		}
 		for (int q = 0; q < h; q++)
-			for (int r = 0; r < m; r++) {
-				vf old = sum[q][r];
-				if (k0 == 0) {
-					int64_t n = rk_least(g->n - j - q * VL, VL);
-					old = g->accumulate && n > 0 ? vf_loadn(rk_f32(g->c, r) + j + q * VL, n) : vf_zero();
-				}
-				sum[q][r] = k0 > 0 || g->accumulate ? old + acc[q][r] : acc[q][r];
-			}
+			for (int r = 0; r < m; r++)
+				sum[q][r] = k0 > 0 || g->accumulate ? sum[q][r] + acc[q][r] : acc[q][r];
 	}
 	for (int q = 0; q < h; q++)
 		for (int r = 0; r < m; r++) {
@@ -73,9 +92,15 @@ RK_INLINE void K(few_columns)(const int m, const int h, const int narrow, const 
 		}
 }
 
+/* As many chains of products as hide their latency; with AVX-512 the chains of one group end as
+ * late as the turning does, and fewer rows of W at a time suit the caches. */
+#define RK_FEW_GROUPS(m) (VL == 16 || (m) > 4 ? 1 : 2)
+
 #define RK_FEW_ROWS(m) \
-	static __attribute__((noinline)) void K(few_wide_##m)(const struct rk_gemm *g, int64_t j) { K(few_columns)(m, m > 4 ? 1 : 2, 0, g, j); } \
-	static __attribute__((noinline)) void K(few_narrow_##m)(const struct rk_gemm *g, int64_t j) { K(few_columns)(m, m > 4 ? 1 : 2, 1, g, j); }
+	static __attribute__((noinline)) void K(few_wide_##m)(const struct rk_gemm *g, int64_t j) { K(few_columns)(m, RK_FEW_GROUPS(m), 0, 1, g, j); } \
+	static __attribute__((noinline)) void K(few_narrow_##m)(const struct rk_gemm *g, int64_t j) { K(few_columns)(m, RK_FEW_GROUPS(m), 1, 1, g, j); } \
+	static __attribute__((noinline)) void K(few_wide_edge_##m)(const struct rk_gemm *g, int64_t j) { K(few_columns)(m, RK_FEW_GROUPS(m), 0, 0, g, j); } \
+	static __attribute__((noinline)) void K(few_narrow_edge_##m)(const struct rk_gemm *g, int64_t j) { K(few_columns)(m, RK_FEW_GROUPS(m), 1, 0, g, j); }
 
 #define RK_FEW_SIZES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
 RK_FEW_SIZES(RK_FEW_ROWS)
@@ -84,14 +109,14 @@ RK_FEW_SIZES(RK_FEW_ROWS)
 static void K(few_rows)(const void *args, int64_t task, void *scratch)
 {
 	typedef void (*function)(const struct rk_gemm *, int64_t);
-	static const function of[RK_FEW][2] = {
-#define X(m) {K(few_wide_##m), K(few_narrow_##m)},
+	static const function of[RK_FEW][2][2] = {
+#define X(m) {{K(few_wide_edge_##m), K(few_wide_##m)}, {K(few_narrow_edge_##m), K(few_narrow_##m)}},
 		RK_FEW_SIZES(X)
 #undef X
 	};
 	const struct rk_gemm *g = args;
 	(void)scratch;
-	int64_t end = rk_least((task + 1) * g->jg, g->n);
-	for (int64_t j = task * g->jg; j < end; j += g->m > 4 ? VL : 2 * VL)
-		of[g->m - 1][g->b.w.dtype == RK_BF16](g, j);
+	int64_t end = rk_least((task + 1) * g->jg, g->n), step = RK_FEW_GROUPS(g->m) * VL;
+	for (int64_t j = task * g->jg; j < end; j += step)
+		of[g->m - 1][g->b.w.dtype == RK_BF16][j + step <= g->n](g, j);
 }
