@@ -26,6 +26,17 @@ type job struct {
 	done    chan struct{} // one token from each helper that ran
 }
 
+// awaitOne waits for one helper that began the job. It is in its last task, so that the
+// stream looks for its token before it sleeps: to be woken takes longer than a task.
+func (j *job) awaitOne() {
+	for range awake {
+		if len(j.done) > 0 {
+			break
+		}
+	}
+	<-j.done
+}
+
 // pool keeps the worker goroutines of a device. A stream takes the workers that
 // are idle and never waits for one that is not.
 type pool struct {
@@ -45,9 +56,9 @@ type worker struct {
 	scratch scratch
 }
 
-// awake is how often a worker that has nothing to do looks for its next job before
-// it sleeps: some 50 µs, longer than what lies between two operations of a step and
-// than what it takes to wake a thread.
+// awake is how often a worker that has nothing to do looks for its next job, and a
+// stream for its helper's end, before it sleeps: some 50 µs, longer than what lies
+// between two operations of a step and than what it takes to wake a thread.
 const awake = 30000
 
 func newPool(n int) *pool {

@@ -75,7 +75,7 @@ func (s *stream) run(fn C.rk_task, tasks, scratchBytes, work int) {
 	C.rk_run_shared(fn, args, C.int64_t(tasks), next, mem)
 	for _, w := range s.helpers {
 		if !w.cancel(&s.job) {
-			<-s.job.done
+			s.job.awaitOne()
 		}
 	}
 }
