@@ -27,7 +27,7 @@ unit: # all tests, fuzz seeds included
 	$(GO) test -timeout 30m $(PACKAGES)
 
 race: # concurrent packages under the race detector, long tests left out
-	$(GO) test -race -short $(RACE)
+	$(GO) test -race -short -timeout 30m $(RACE)
 
 portable: # the build without cgo, on the reference kernels
 	CGO_ENABLED=0 $(GO) build $(PACKAGES)
