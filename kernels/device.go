@@ -4,7 +4,7 @@ import "context"
 
 // Device owns memory and streams. Its methods are safe for concurrent use.
 type Device interface {
-	// Kind names what decides the last bit of a result, as "cpu-avx512/2": the
+	// Kind names what decides the last bit of a result, as "cpu-avx512/3": the
 	// instruction set and the version of the kernel set. A strict job runs on
 	// one kind only.
 	Kind() string

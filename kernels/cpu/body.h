@@ -19,6 +19,7 @@ static const struct rk_table K(functions) = {
 	.nr = RK_NR,
 	.lanes = VL,
 	.sparse_tokens = SP_TOKENS,
+	.sparse_kept = sizeof(struct K(kept)),
 };
 
 const struct rk_table *K(table)(void) { return &K(functions); }

@@ -45,6 +45,7 @@ struct rk_table {
 	int64_t mr, nr; /* the register tile of matrix products: rows, columns */
 	int64_t lanes;  /* floats of a vector */
 	int64_t sparse_tokens; /* of a tile of the products over kept weights */
+	int64_t sparse_kept; /* bytes of a task's list of kept elements */
 };
 
 /* The variants; NULL where the platform has not got one. */

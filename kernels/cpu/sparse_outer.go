@@ -43,12 +43,12 @@ func planSparseOuter(tokens, out, in int) sparseOuterPlan {
 	return p
 }
 
-// scratch returns a task's scratch bytes for an adapter of rank r and vectors of so
-// many lanes.
-func (p sparseOuterPlan) scratch(r, lanes int) int {
+// scratch returns a task's scratch bytes for an adapter of rank r, vectors of so
+// many lanes and a list of so many bytes.
+func (p sparseOuterPlan) scratch(r, lanes, list int) int {
 	rp, entries := roundUp(r, lanes), p.rows*outerTile
 	floats := (p.rows+lanes)*roundUp(p.tokens, lanes) + (entries+lanes)*(lanes+1) + 2*(outerTile+p.rows)*rp
-	return 4*(floats+outerBlockRows+1+tilePadding) + 2*(outerBlockRows+2)*outerTile
+	return 4*(floats+tilePadding) + list
 }
 
 // adapterSparse writes dB = G·Aᵀ and dA = Bᵀ·G with G = Scale·M ⊙ (dyᵀ·x) at the
@@ -86,7 +86,7 @@ func (s *stream) adapterSparse(op string, dA, dB, dy, x kernels.Tensor, w kernel
 			nj := min(p.together*p.cols, in-j0)
 			a.part0, a.j0, a.nj = C.int64_t(part), C.int64_t(j0), C.int64_t(nj)
 			s.run(s.table.sparse_turn, (nj+outerTile-1)/outerTile, 0, tokens*nj)
-			s.run(s.table.sparse_outer, p.down*((nj+p.cols-1)/p.cols), p.scratch(r, lanes), tokens*out*nj/mulAddsPerUnit)
+			s.run(s.table.sparse_outer, p.down*((nj+p.cols-1)/p.cols), p.scratch(r, lanes, int(s.table.sparse_kept)), tokens*out*nj/mulAddsPerUnit)
 		}
 	}
 	s.reduce(db, at(partB), p.ranges*p.across, false)

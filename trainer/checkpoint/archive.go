@@ -122,7 +122,7 @@ func (a *Archive) Save(ctx context.Context, from *Store, m Manifest) (saved bool
 		return false, err
 	}
 	if !before.names(m) { // a blob that no manifest names may not be whole
-		err := a.try(ctx, m.Bytes, func(ctx context.Context) error {
+		err := a.try(ctx, 2*m.Bytes, func(ctx context.Context) error { // a store may read back what it took
 			return a.Objects.Put(ctx, a.name(m.Blob), io.NewSectionReader(f, 0, m.Bytes))
 		})
 		if err != nil {

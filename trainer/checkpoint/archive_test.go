@@ -465,6 +465,35 @@ func TestAServerOfJetStreamIsKilled(t *testing.T) {
 	}
 }
 
+// Who reads an object is not held up by a server that went: its context ends it.
+func TestReadingFromJetStreamEndsWithItsContext(t *testing.T) {
+	jet := objectstest.StartJetStream(t, 1)
+	store := open(t, jet.URL())
+	if err := store.Put(t.Context(), "large", io.NewSectionReader(strings.NewReader(strings.Repeat("a", 48<<20)), 0, 48<<20)); err != nil {
+		t.Fatal(err)
+	}
+	limited, release := context.WithTimeout(t.Context(), 30*time.Second)
+	defer release()
+	ctx, cancel := context.WithCancel(limited)
+	body, err := store.Get(ctx, "large")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(body, make([]byte, 1<<10)); err != nil {
+		t.Fatal(err)
+	}
+	jet.Stop()
+	time.AfterFunc(500*time.Millisecond, cancel)
+	began := time.Now()
+	_, err = io.Copy(io.Discard, body)
+	if took := time.Since(began); !errors.Is(err, context.Canceled) || took > 10*time.Second {
+		t.Errorf("reading ended after %v with %v", took, err)
+	}
+	if err := body.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // passesOver expects step 10 after one that cannot be used, and that the archive
 // can be added to.
 func (s *scene) passesOver(why string) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -103,8 +104,9 @@ func (s *stream) Put(ctx context.Context, name string, body *io.SectionReader) e
 }
 
 // readBack makes sure that an object can be read. A replica that lags behind may
-// answer, so it asks for some seconds.
+// answer, so it asks for some seconds; content that is wrong twice stays wrong.
 func (s *stream) readBack(ctx context.Context, name string) error {
+	wrong := 0
 	for pause := 50 * time.Millisecond; ; pause *= 2 {
 		body, err := s.Get(ctx, name)
 		if err == nil {
@@ -114,7 +116,10 @@ func (s *stream) readBack(ctx context.Context, name string) error {
 		if err == nil || errors.Is(err, ErrRefused) {
 			return err
 		}
-		if pause > 2*time.Second {
+		if errors.Is(err, jetstream.ErrDigestMismatch) {
+			wrong++
+		}
+		if pause > 2*time.Second || wrong > 1 {
 			return fmt.Errorf("%s was written and cannot be read: %v", name, err) // not that it does not exist
 		}
 		select {
@@ -125,20 +130,46 @@ func (s *stream) readBack(ctx context.Context, name string) error {
 	}
 }
 
+// attentive is a context whose deadline is always near: the client's reader looks
+// whether its context is done only when the deadline passes.
+type attentive struct{ context.Context }
+
+func (a attentive) Deadline() (time.Time, bool) {
+	end, ok := a.Context.Deadline()
+	if near := time.Now().Add(250 * time.Millisecond); ok && near.Before(end) {
+		end = near
+	}
+	return end, ok
+}
+
+// content reads on where only a near deadline passed.
+type content struct {
+	jetstream.ObjectResult
+	ctx context.Context
+}
+
+func (c content) Read(p []byte) (int, error) {
+	n, err := c.ObjectResult.Read(p)
+	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
+		return n, c.ctx.Err()
+	}
+	return n, err
+}
+
 // Get implements [Store].
 func (s *stream) Get(ctx context.Context, name string) (io.ReadCloser, error) {
 	jet, err := s.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	out, err := jet.Get(ctx, name)
+	out, err := jet.Get(attentive{ctx}, name)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 	}
 	if err != nil {
 		return nil, refusedNATS(err)
 	}
-	return out, nil
+	return content{out, ctx}, nil
 }
 
 // List implements [Store].
