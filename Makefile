@@ -6,9 +6,11 @@ PACKAGES  := ./...
 RACE      := ./collective/... ./coordinator/... ./trainer/step/... ./trainer/exchange/... ./trainer/job/... ./trainer/cli/...
 # What has to build and pass without a C compiler.
 PORTABLE  := . ./kernels/... ./collective/...
+# What is installed for make alone, outside the repository.
+CACHE     := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ressa
 
 .PHONY: build demo test lint generate verify soak bench bench-pytorch study gpu-check clean help
-.PHONY: unit race portable
+.PHONY: unit race portable cuda-compiler verify-cuda verify-recovery
 
 build: ## write bin/ressa
 	$(GO) build -trimpath -o bin/ressa .
@@ -33,19 +35,29 @@ portable: # the build without cgo, on the reference kernels
 	CGO_ENABLED=0 $(GO) build $(PACKAGES)
 	CGO_ENABLED=0 $(GO) test $(PORTABLE)
 
-generate: ## rewrite generated files
+CUDA_COMPILER := $(CACHE)/cuda-compiler
+CUDA_PINNED   := kernels/cuda/compile/requirements.txt
+
+generate: cuda-compiler ## rewrite generated files: the objects of the CUDA kernels (installs NVIDIA's compiler outside the repository)
 	$(GO) generate $(PACKAGES)
+
+cuda-compiler: $(CUDA_COMPILER)/requirements.txt
+
+# The copies are what the environments were made from.
+$(CUDA_COMPILER)/requirements.txt: $(CUDA_PINNED)
+	python3 -m venv --clear $(CUDA_COMPILER)
+	$(CUDA_COMPILER)/bin/pip install -q --disable-pip-version-check --retries 1 --no-deps --only-binary :all: --require-hashes -r $(CUDA_PINNED)
+	cp $(CUDA_PINNED) $@
 
 bench: build ## time the kernels against OpenBLAS and the processor's floor
 	bin/ressa bench kernels $(ARGS)
 
-PYTORCH  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ressa/pytorch
+PYTORCH  ?= $(CACHE)/pytorch
 PINNED   := trainer/bench/pytorch/requirements.txt
 
 bench-pytorch: build $(PYTORCH)/requirements.txt ## time a repair step against OpenBLAS's and PyTorch's published form (installs PyTorch outside the repository)
 	bin/ressa bench step --against openblas,pytorch --python $(PYTORCH)/bin/python $(ARGS)
 
-# The copy is what the environment was made from.
 $(PYTORCH)/requirements.txt: $(PINNED)
 	python3 -m venv --clear $(PYTORCH)
 	$(PYTORCH)/bin/pip install -q --disable-pip-version-check --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu -r $(PINNED)
@@ -54,7 +66,12 @@ $(PYTORCH)/requirements.txt: $(PINNED)
 study: ## measure patterns, methods and seeds on the demo; writes docs/results.md
 	$(GO) run ./trainer/demo/study $(ARGS)
 
-verify: ## kill a trainer in the middle of a job and compare its result with the fault-free run's (root)
+verify: verify-cuda verify-recovery ## that the CUDA objects are what their sources give, and a killed trainer's result the fault-free run's (root)
+
+verify-cuda: cuda-compiler ## build the CUDA objects again and compare; no warnings, no spills in hot kernels
+	cd kernels/cuda/source && $(GO) run ../compile -verify
+
+verify-recovery: ## kill a trainer in the middle of a job and compare its result with the fault-free run's (root)
 	$(GO) test ./coordinator/local -run TestATrainerIsKilled -v -count=1
 
 SEEDS    ?= 20
@@ -75,6 +92,6 @@ clean: ## remove what make wrote
 	rm -rf bin build
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 missing = @echo "make $@: not built yet: $(1)" >&2; exit 1
