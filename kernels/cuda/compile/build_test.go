@@ -148,7 +148,7 @@ func TestVerifyFailsOnWarningsAndSpills(t *testing.T) {
 		if said, err := works(t, p, false); err != nil || !strings.Contains(said, want) {
 			t.Errorf("generate: %v\n%s", err, said)
 		}
-		if said, err := works(t, p, true); err == nil || err.Error() != "1 warnings and spills" || !strings.Contains(said, want) {
+		if said, err := works(t, p, true); err == nil || err.Error() != "warnings, and spills of hot kernels: 1" || !strings.Contains(said, want) {
 			t.Errorf("verify: %v\n%s", err, said)
 		}
 	}

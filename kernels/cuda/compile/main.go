@@ -90,7 +90,7 @@ func work(ctx context.Context, c compiler, p place, verify bool, stdout, stderr 
 		return fmt.Errorf("%d generated files differ: make generate rewrites them", n)
 	}
 	if n := len(faults); n > 0 {
-		return fmt.Errorf("%d warnings and spills", n)
+		return fmt.Errorf("warnings, and spills of hot kernels: %d", n)
 	}
 	fmt.Fprintf(stdout, "%d objects of %d sources are what the sources give\n", len(r.objects), len(r.manifest.Sources))
 	return nil
