@@ -22,12 +22,32 @@ struct view {
 	i32 dtype, pad;
 };
 
+/* What every argument struct begins with, as `struct head head`. A kernel that finds a
+ * wrong index in device memory says so in the stream's fault (refuse); what is
+ * launched behind it then does nothing, since the host learns of it late. */
+struct fault {
+	u64 serial; /* of the launch; 0: none */
+	u64 first;  /* ~(i << 32 | v), greatest of the launch: the lowest index i, and v */
+};
+struct head {
+	struct fault *fault;
+	u64 serial; /* of this launch in its stream, from 1 on */
+};
+
 #if defined(RESSA_SHIM)
 #include "shim.h"
 #else
-#define KERNEL(name, args) extern "C" __global__ void name(const __grid_constant__ struct args a)
+/* A kernel on its one argument, a. */
+#define KERNEL(name, args) KERNEL_WITH(, name, args)
 /* At most `threads` a block, so that the compiler knows how many registers there are. */
-#define KERNEL_BOUNDED(name, args, threads) extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ struct args a)
+#define KERNEL_BOUNDED(name, args, threads) KERNEL_WITH(__launch_bounds__(threads), name, args)
+#define KERNEL_WITH(bounds, name, args) \
+	DEVICE void name##_body(const struct args &a); \
+	extern "C" __global__ void bounds name(const __grid_constant__ struct args a) \
+	{ \
+		if (!dropped(a.head)) name##_body(a); \
+	} \
+	DEVICE void name##_body(const struct args &a)
 #define DEVICE static __device__ __forceinline__
 #define SHARED(type, name, n) __shared__ __align__(16) type name[n]
 #define SHARED_DYNAMIC(type, name) \
@@ -45,6 +65,8 @@ DEVICE void barrier() { __syncthreads(); }
 DEVICE void warp_barrier() { __syncwarp(); }
 /* A pointer into an allocation; the shim checks what is read and written through it. */
 template <typename T> DEVICE T *global(T *p) { return p; }
+/* For faults alone: no value is ever made by atomics. */
+DEVICE void atomic_max(u64 *p, u64 v) { atomicMax(p, v); }
 DEVICE float add_rn(float a, float b) { return __fadd_rn(a, b); }
 DEVICE float mul_rn(float a, float b) { return __fmul_rn(a, b); }
 DEVICE float fma_rn(float a, float b, float c) { return __fmaf_rn(a, b, c); }
@@ -94,6 +116,19 @@ DEVICE void multiply_bf16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2])
 		: "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 #endif
+
+/* Whether an earlier launch of the stream found a fault. */
+DEVICE bool dropped(const struct head &h)
+{
+	u64 serial = *global(&h.fault->serial);
+	return serial != 0 && serial < h.serial;
+}
+/* Entry i of an index is v, and there is no such row. */
+DEVICE void refuse(const struct head &h, i64 i, i32 v)
+{
+	*global(&h.fault->serial) = h.serial;
+	atomic_max(global(&h.fault->first), ~((u64)i << 32 | (u32)v));
+}
 
 /* bfloat16 as bits: to nearest even, NaN kept quiet, as kernels.ToBF16 does. */
 DEVICE float from_bf16(u16 h) { return float_of((u32)h << 16); }

@@ -1,0 +1,16 @@
+// Package shim is a libcuda that runs the kernels of kernels/cuda/source on the
+// processor, for tests on machines without a GPU: [Build] compiles the same
+// sources with a C++ compiler.
+//
+// A block's threads are fibers that run one at a time until they wait, backwards
+// in every other launch of a kernel, so that threads or blocks that race give other
+// bits in a second run. A launch fails, with the place in the source, where
+// threads part at a barrier (a missing one, or some that ended before it), a
+// warp's operation misses a lane, an address outside an allocation or off its
+// alignment is used through global(p), or dynamic shared memory is overrun. Shared
+// memory begins as NaN, cp.async happens where it is waited for, and work in a
+// stream runs when the host waits for it and not before.
+//
+// It does not show what ptxas makes of a kernel, its speed, races within a warp,
+// or the order in which tensor cores add. Only tests call it.
+package shim

@@ -1,0 +1,379 @@
+/* The functions of libcuda that the driver package calls. Work in a stream runs as
+ * late as it may: when the host waits for it, one piece a query. So what the host
+ * forgets to wait for has not happened, and shows. */
+#include "runtime.h"
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#define API extern "C" __attribute__((visibility("default"))) int
+
+namespace shim {
+
+entry::entry(const char *n, size_t a, void (*b)(const void *), unsigned t) : name(n), args(a), body(b), threads(t) { entries().push_back(this); }
+
+std::vector<entry *> &entries()
+{
+	static std::vector<entry *> all;
+	return all;
+}
+
+namespace {
+
+std::mutex lock;
+int retained;
+int failed; /* of the context, until it is released: what a kernel does wrong is final */
+std::map<int, std::string> details; /* what the last error of a code was about */
+char the_context, the_module;
+thread_local void *current;
+std::map<void *, size_t> pinned;
+
+struct stream {
+	std::deque<std::function<int()>> work;
+	int step()
+	{
+		if (failed) return failed;
+		auto f = std::move(work.front());
+		work.pop_front();
+		return failed = f();
+	}
+	int drain()
+	{
+		while (!failed && !work.empty()) step();
+		return failed;
+	}
+};
+
+struct mark { /* what an event was last recorded as */
+	std::shared_ptr<stream> of;
+	bool done = false;
+	double ms = 0;
+	int wait()
+	{
+		while (!failed && !done) of->step();
+		return failed;
+	}
+};
+
+struct event { std::shared_ptr<mark> last; };
+
+std::map<void *, std::shared_ptr<stream>> streams;
+
+int refuse(int code, const std::string &why)
+{
+	details[code] = why;
+	return code;
+}
+
+#define GUARD \
+	std::lock_guard<std::mutex> guard(lock); \
+	if (!current || !retained) return refuse(INVALID_CONTEXT, "no context is current"); \
+	if (failed) return failed
+
+std::shared_ptr<stream> find(void *s)
+{
+	auto f = streams.find(s);
+	return f == streams.end() ? nullptr : f->second;
+}
+
+int enqueue(void *s, std::function<int()> f)
+{
+	auto to = find(s);
+	if (!to) return refuse(INVALID_VALUE, "no such stream");
+	to->work.push_back(std::move(f));
+	return 0;
+}
+
+bool host_inside(const void *p, size_t bytes)
+{
+	auto next = pinned.upper_bound((void *)p);
+	if (next == pinned.begin()) return false;
+	auto &r = *std::prev(next);
+	return (char *)p + bytes <= (char *)r.first + r.second;
+}
+
+int copy(void *to, const void *from, size_t bytes, bool to_device, bool from_device, void *s)
+{
+	for (auto side : {std::pair<const void *, bool>(to, to_device), {from, from_device}})
+		if (side.second ? !inside(side.first, bytes) : !host_inside(side.first, bytes))
+			return refuse(INVALID_VALUE, side.second ? "copy " + describe(side.first, bytes) : "a copy's host memory is not pinned");
+	return enqueue(s, [=] {
+		memmove(to, from, bytes);
+		return 0;
+	});
+}
+
+double clock_ms()
+{
+	timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1e3 + t.tv_nsec * 1e-6;
+}
+
+size_t total_memory()
+{
+	const char *v = getenv("RESSA_SHIM_MEMORY"); /* bytes; for tests of running out */
+	return v ? strtoull(v, nullptr, 10) : (size_t)1 << 30;
+}
+
+int drain_all()
+{
+	for (auto &s : streams) s.second->drain();
+	return failed;
+}
+
+} // namespace
+} // namespace shim
+
+using namespace shim;
+
+API cuInit(unsigned) { return 0; }
+API cuDriverGetVersion(int *v) { return *v = 12080, 0; }
+
+API cuGetErrorName(int code, const char **text)
+{
+	static const std::map<int, const char *> names = {{INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE"}, {OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY"},
+		{INVALID_IMAGE, "CUDA_ERROR_INVALID_IMAGE"}, {INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT"}, {NOT_FOUND, "CUDA_ERROR_NOT_FOUND"},
+		{NOT_READY, "CUDA_ERROR_NOT_READY"}, {ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS"},
+		{MISALIGNED_ADDRESS, "CUDA_ERROR_MISALIGNED_ADDRESS"}, {LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED"}};
+	auto f = names.find(code);
+	if (f == names.end()) return INVALID_VALUE;
+	*text = f->second;
+	return 0;
+}
+
+API cuGetErrorString(int code, const char **text)
+{
+	std::lock_guard<std::mutex> guard(lock);
+	static thread_local std::string kept;
+	kept = details.count(code) ? details[code] : "no description";
+	*text = kept.c_str();
+	return 0;
+}
+
+API cuDeviceGetCount(int *n) { return *n = 1, 0; }
+API cuDeviceGet(int *device, int ordinal) { return ordinal ? refuse(101, "no such device") : (*device = 0, 0); }
+API cuDeviceGetName(char *name, int bytes, int) { return strncpy(name, "shim", bytes), 0; }
+API cuDeviceTotalMem_v2(size_t *bytes, int) { return *bytes = total_memory(), 0; }
+
+API cuDeviceGetAttribute(int *value, int attribute, int)
+{
+	static const std::map<int, int> values = {{75, 8}, {76, 0}, {16, 108}, {97, 163 << 10}, {40, 2}}; /* as an A100 */
+	auto f = values.find(attribute);
+	return f == values.end() ? refuse(INVALID_VALUE, "unknown attribute") : (*value = f->second, 0);
+}
+
+API cuDevicePrimaryCtxRetain(void **context, int)
+{
+	std::lock_guard<std::mutex> guard(lock);
+	if (!retained++) failed = 0;
+	return *context = &the_context, 0;
+}
+
+API cuDevicePrimaryCtxRelease_v2(int)
+{
+	std::lock_guard<std::mutex> guard(lock);
+	if (!retained) return refuse(INVALID_CONTEXT, "the context is not retained");
+	if (--retained) return 0;
+	drain_all();
+	streams.clear();
+	release_all();
+	return 0;
+}
+
+API cuCtxSetCurrent(void *context) { return current = context, 0; }
+
+API cuMemGetInfo_v2(size_t *available, size_t *total)
+{
+	GUARD;
+	*total = total_memory(), *available = *total - std::min(*total, allocated());
+	return 0;
+}
+
+API cuMemAlloc_v2(uint64_t *address, size_t bytes)
+{
+	GUARD;
+	if (!bytes) return refuse(INVALID_VALUE, "an allocation of 0 bytes");
+	void *p = allocate(bytes, total_memory());
+	*address = (uint64_t)(uintptr_t)p;
+	return p ? 0 : refuse(OUT_OF_MEMORY, std::to_string(bytes) + " bytes beside " + std::to_string(allocated()) + " in use");
+}
+
+API cuMemFree_v2(uint64_t address)
+{
+	GUARD;
+	if (drain_all()) return failed; /* as the driver, which waits for the device */
+	return release((void *)address) ? 0 : refuse(INVALID_VALUE, "not an allocation");
+}
+
+API cuMemAllocHost_v2(void **p, size_t bytes)
+{
+	GUARD;
+	if (!(*p = malloc(bytes ? bytes : 1))) return refuse(OUT_OF_MEMORY, "host memory");
+	memset(*p, 0xff, bytes);
+	pinned[*p] = bytes;
+	return 0;
+}
+
+API cuMemFreeHost(void *p)
+{
+	std::lock_guard<std::mutex> guard(lock);
+	if (!pinned.erase(p)) return refuse(INVALID_VALUE, "not pinned memory");
+	drain_all();
+	free(p);
+	return 0;
+}
+
+API cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t n, void *s) { GUARD; return copy((void *)to, from, n, true, false, s); }
+API cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t n, void *s) { GUARD; return copy(to, (void *)from, n, false, true, s); }
+API cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t n, void *s) { GUARD; return copy((void *)to, (void *)from, n, true, true, s); }
+
+API cuMemsetD8Async(uint64_t to, unsigned char value, size_t n, void *s)
+{
+	GUARD;
+	if (!inside((void *)to, n)) return refuse(INVALID_VALUE, "fill " + describe((void *)to, n));
+	return enqueue(s, [=] { return memset((void *)to, value, n), 0; });
+}
+
+API cuStreamCreate(void **s, unsigned)
+{
+	GUARD;
+	auto made = std::make_shared<stream>();
+	streams[*s = made.get()] = made;
+	return 0;
+}
+
+API cuStreamDestroy_v2(void *s)
+{
+	std::lock_guard<std::mutex> guard(lock);
+	auto f = find(s);
+	if (!f) return refuse(INVALID_VALUE, "no such stream");
+	f->drain();
+	streams.erase(s);
+	return 0;
+}
+
+API cuStreamSynchronize(void *s)
+{
+	GUARD;
+	auto f = find(s);
+	return f ? f->drain() : refuse(INVALID_VALUE, "no such stream");
+}
+
+API cuStreamQuery(void *s)
+{
+	GUARD;
+	auto f = find(s);
+	if (!f) return refuse(INVALID_VALUE, "no such stream");
+	if (f->work.empty()) return 0;
+	int r = f->step();
+	return r ? r : NOT_READY;
+}
+
+API cuStreamWaitEvent(void *s, void *e, unsigned)
+{
+	GUARD;
+	auto m = ((event *)e)->last;
+	return m ? enqueue(s, [m] { return m->wait(); }) : 0;
+}
+
+API cuEventCreate(void **e, unsigned) { GUARD; return *e = new event, 0; }
+API cuEventDestroy_v2(void *e) { return delete (event *)e, 0; }
+
+API cuEventRecord(void *e, void *s)
+{
+	GUARD;
+	auto m = std::make_shared<mark>();
+	m->of = find(s);
+	((event *)e)->last = m;
+	return enqueue(s, [m] { return m->done = true, m->ms = clock_ms(), 0; });
+}
+
+API cuEventQuery(void *e)
+{
+	GUARD;
+	auto m = ((event *)e)->last;
+	if (!m || m->done) return 0;
+	int r = m->of->step();
+	return r ? r : NOT_READY;
+}
+
+API cuEventSynchronize(void *e)
+{
+	GUARD;
+	auto m = ((event *)e)->last;
+	return m ? m->wait() : 0;
+}
+
+API cuEventElapsedTime(float *ms, void *from, void *to)
+{
+	GUARD;
+	auto a = ((event *)from)->last, b = ((event *)to)->last;
+	if (!a || !b || !a->done || !b->done) return NOT_READY;
+	return *ms = (float)(b->ms - a->ms), 0;
+}
+
+/* Any object will do: the kernels are those that were compiled in. One that begins
+ * with "invalid" is refused, as the JIT refuses what it cannot compile. */
+API cuModuleLoadDataEx(void **module, const void *image, unsigned n, int *options, void **values)
+{
+	GUARD;
+	if (strncmp((const char *)image, "invalid", 7)) return *module = &the_module, 0;
+	for (unsigned i = 0; i + 1 < n; i++)
+		if (options[i] == 5) strncpy((char *)values[i], (const char *)image, (size_t)values[i + 1] - 1);
+	return refuse(INVALID_IMAGE, "device kernel image is invalid");
+}
+
+API cuModuleUnload(void *) { return 0; }
+
+API cuModuleGetFunction(void **function, void *, const char *name)
+{
+	GUARD;
+	for (entry *e : entries())
+		if (!strcmp(e->name, name)) return *function = e, 0;
+	return refuse(NOT_FOUND, "named symbol not found");
+}
+
+API cuFuncGetAttribute(int *value, int attribute, void *function)
+{
+	GUARD;
+	/* Registers and local memory are ptxas's to know. */
+	return *value = attribute == 0 ? (int)((entry *)function)->threads : 0, 0;
+}
+
+API cuFuncSetAttribute(void *function, int attribute, int value)
+{
+	GUARD;
+	if (attribute != 8 || value < 0 || value > 163 << 10) return refuse(INVALID_VALUE, "dynamic shared memory of " + std::to_string(value) + " bytes");
+	return ((entry *)function)->dynamic_shared = value, 0;
+}
+
+API cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
+	void *s, void **params, void **extra)
+{
+	GUARD;
+	entry *e = (entry *)function;
+	std::string name = "kernel " + std::string(e->name);
+	if (params || !extra || extra[0] != (void *)1 || extra[2] != (void *)2) return refuse(INVALID_VALUE, name + ": arguments must be one buffer");
+	size_t bytes = *(size_t *)extra[3];
+	if (bytes != e->args) return refuse(INVALID_VALUE, name + " takes " + std::to_string(e->args) + " bytes of arguments, not " + std::to_string(bytes));
+	if (!gx || !gy || !gz || gx > 0x7fffffff || gy > 65535 || gz > 65535) return refuse(INVALID_VALUE, name + ": a grid of " +
+		std::to_string(gx) + " × " + std::to_string(gy) + " × " + std::to_string(gz));
+	if (!bx || bx > e->threads || by != 1 || bz != 1) return refuse(INVALID_VALUE, name + ": a block of " + std::to_string(bx) + " × " +
+		std::to_string(by) + " × " + std::to_string(bz) + " threads, of at most " + std::to_string(e->threads));
+	if ((int)shared > e->dynamic_shared) return refuse(INVALID_VALUE, name + ": " + std::to_string(shared) + " bytes of shared memory, of at most " +
+		std::to_string(e->dynamic_shared));
+	auto args = std::make_shared<std::vector<uint64_t>>((bytes + 7) / 8);
+	memcpy(args->data(), extra[1], bytes);
+	return enqueue(s, [=] {
+		std::string why;
+		int r = run(*e, {gx, gy, gz}, {bx, by, bz}, shared, args->data(), why);
+		return r ? refuse(r, why) : 0;
+	});
+}

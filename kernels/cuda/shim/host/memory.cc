@@ -1,0 +1,104 @@
+/* The device's memory is the host's, each allocation apart from the others. What is
+ * freed is kept a while, so that its addresses stay wrong. */
+#include "runtime.h"
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <map>
+
+namespace shim {
+
+std::string text(site s)
+{
+	const char *slash = strrchr(s.file, '/');
+	return std::string(slash ? slash + 1 : s.file) + ":" + std::to_string(s.line);
+}
+
+namespace {
+
+constexpr size_t gap = 4096, kept = 64 << 20;
+
+struct range {
+	uintptr_t from, to;
+	void *block;
+};
+
+std::map<uintptr_t, range> live; /* by the first address */
+std::deque<range> gone;
+size_t live_bytes, gone_bytes;
+range last; /* that an address was found in */
+
+bool find(uintptr_t p, size_t bytes)
+{
+	if (p >= last.from && p + bytes <= last.to) return true;
+	auto next = live.upper_bound(p);
+	if (next == live.begin()) return false;
+	const range &r = std::prev(next)->second;
+	if (p + bytes > r.to) return false;
+	last = r;
+	return true;
+}
+
+} // namespace
+
+void *allocate(size_t bytes, size_t most)
+{
+	if (live_bytes + bytes > most) return nullptr;
+	void *block = malloc(bytes + 2 * gap + 256);
+	if (!block) return nullptr;
+	uintptr_t from = ((uintptr_t)block + gap + 255) / 256 * 256;
+	memset((void *)from, 0xff, bytes); /* contents are unknown: NaN */
+	live[from] = {from, from + bytes, block};
+	live_bytes += bytes;
+	return (void *)from;
+}
+
+bool release(void *p)
+{
+	auto found = live.find((uintptr_t)p);
+	if (found == live.end()) return false;
+	range r = found->second;
+	live.erase(found);
+	last = {};
+	live_bytes -= r.to - r.from;
+	gone.push_back(r);
+	gone_bytes += r.to - r.from;
+	while (gone_bytes > kept) {
+		gone_bytes -= gone.front().to - gone.front().from;
+		free(gone.front().block);
+		gone.pop_front();
+	}
+	return true;
+}
+
+void release_all()
+{
+	while (!live.empty()) release((void *)live.begin()->first);
+}
+
+bool inside(const void *p, size_t bytes) { return find((uintptr_t)p, bytes); }
+
+size_t allocated() { return live_bytes; }
+
+std::string describe(const void *p, size_t bytes)
+{
+	uintptr_t a = (uintptr_t)p;
+	for (const range &r : gone)
+		if (a >= r.from && a < r.to) return "in an allocation of " + std::to_string(r.to - r.from) + " bytes that was freed";
+	for (const auto &l : live) {
+		const range &r = l.second;
+		std::string size = "an allocation of " + std::to_string(r.to - r.from) + " bytes";
+		if (a >= r.from && a < r.to + gap) return "byte " + std::to_string(a - r.from) + " to " + std::to_string(a - r.from + bytes) + " of " + size;
+		if (a < r.from && a + gap >= r.from) return std::to_string(r.from - a) + " bytes before " + size;
+	}
+	return "in no allocation";
+}
+
+void check(const void *p, size_t bytes, size_t align, site s)
+{
+	if (!find((uintptr_t)p, bytes)) fail(ILLEGAL_ADDRESS, "access out of bounds, " + describe(p, bytes) + ",", s);
+	if ((uintptr_t)p % align) fail(MISALIGNED_ADDRESS, "address is no multiple of " + std::to_string(align), s);
+}
+
+} // namespace shim

@@ -1,0 +1,66 @@
+/* What a warp's tensor cores do, in the fragments that PTX's manual gives. */
+#include "device.cuh"
+
+namespace shim {
+namespace {
+
+struct matrix_load {
+	u32 *d;
+	const void *row;
+	bool turned;
+};
+
+struct product {
+	float *d;
+	const u32 *a, *b;
+};
+
+float half_of(u32 pair, int i) { return from_bf16((u16)(pair >> 16 * i)); }
+
+/* Element (r, c) of A, 16 × 16: lane 4·(r mod 8) + (c mod 8)/2, register r/8 + 2·(c/8). */
+float a_at(void **l, int r, int c)
+{
+	return half_of(((product *)l[r % 8 * 4 + c % 8 / 2])->a[r / 8 + c / 8 * 2], c % 2);
+}
+
+/* Element (r, c) of B, 16 × 8: lane 4·c + (r mod 8)/2, register r/8. */
+float b_at(void **l, int r, int c) { return half_of(((product *)l[c * 4 + r % 8 / 2])->b[r / 8], r % 2); }
+
+} // namespace
+
+void load_matrix(u32 *d, const void *row, bool turned, site s)
+{
+	if ((uintptr_t)row % 16) fail(MISALIGNED_ADDRESS, "a row of a matrix is not at a multiple of 16 bytes", s);
+	matrix_load mine{d, row, turned};
+	collective([](void **l) {
+		for (int lane = 0; lane < 32; lane++) {
+			auto *m = (matrix_load *)l[lane];
+			for (int block = 0; block < 4; block++) {
+				u32 pair = 0;
+				for (int i = 0; i < 2; i++) {
+					int r = lane / 4, c = lane % 4 * 2 + i;
+					if (m->turned) r = lane % 4 * 2 + i, c = lane / 4;
+					pair |= (u32)((const u16 *)((matrix_load *)l[block * 8 + r])->row)[c] << 16 * i;
+				}
+				m->d[block] = pair;
+			}
+		}
+	}, &mine, s);
+}
+
+/* Products are exact and added in float64, with one rounding at the end. */
+void multiply_bf16(float *d, const u32 *a, const u32 *b, site s)
+{
+	product mine{d, a, b};
+	collective([](void **l) {
+		for (int r = 0; r < 16; r++)
+			for (int c = 0; c < 8; c++) {
+				float &sum = ((product *)l[r % 8 * 4 + c / 2])->d[r / 8 * 2 + c % 2];
+				double t = sum;
+				for (int k = 0; k < 16; k++) t += (double)a_at(l, r, k) * b_at(l, k, c);
+				sum = (float)t;
+			}
+	}, &mine, s);
+}
+
+} // namespace shim

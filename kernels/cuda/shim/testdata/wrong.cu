@@ -1,0 +1,95 @@
+/* Kernels that are wrong, each in one way, and some that are right: what the shim has to
+ * find, and what it has to compute. */
+#include "device.cuh"
+
+struct probe_args {
+	struct head head;
+	float *out;
+	const float *in;
+	i64 n;
+};
+
+KERNEL(divergent_barrier, probe_args)
+{
+	if (thread_x() < 32) barrier(); /* the others have ended */
+}
+KERNEL(two_barriers, probe_args)
+{
+	if (thread_x() % 2) barrier();
+	else barrier();
+}
+/* Reads what the next thread writes, without waiting for it. */
+KERNEL(missing_barrier, probe_args)
+{
+	SHARED(float, s, 64);
+	s[thread_x()] = (float)thread_x();
+	*global(a.out + thread_x()) = s[(thread_x() + 1) % 64];
+}
+KERNEL(missing_lane, probe_args)
+{
+	if (thread_x() != 5) *global(a.out + thread_x()) = shuffle_xor(1.0f, 1);
+}
+KERNEL(lanes_apart, probe_args)
+{
+	float v = 0;
+	if (thread_x() == 7) v = shuffle(1.0f, 0);
+	else v = shuffle(2.0f, 0);
+	*global(a.out + thread_x()) = v;
+}
+KERNEL(short_warp, probe_args) { ballot(true); }
+KERNEL(reads_behind, probe_args) { *global(a.out) = *global(a.in + a.n); }
+KERNEL(writes_before, probe_args) { *global(a.out - 1) = 0; }
+KERNEL(off_alignment, probe_args) { *global((float *)((char *)a.out + 2)) = 0; }
+KERNEL(overruns_shared, probe_args)
+{
+	SHARED_DYNAMIC(float, s);
+	s[a.n] = 0;
+}
+KERNEL(unset_shared, probe_args)
+{
+	SHARED(float, s, 32);
+	SHARED_DYNAMIC(float, d);
+	*global(a.out + thread_x()) = block_x() ? s[thread_x()] : d[thread_x()];
+	s[thread_x()] = d[thread_x()] = 1; /* which the next block must not see */
+}
+/* Without copy_wait the values are not there. */
+template <bool wait> DEVICE void copy_through_shared(const probe_args &a)
+{
+	SHARED(float, s, 128);
+	for (i32 group = 0; group < 2; group++) {
+		copy_async(s + group * 64 + thread_x() * 4, a.in + group * 64 + thread_x() * 4, thread_x() == 0 ? 8 : 16);
+		copy_commit();
+	}
+	if (wait) copy_wait<0>();
+	else copy_wait<1>(); /* the second is still on its way */
+	barrier();
+	for (i32 i = thread_x(); i < 128; i += 16) *global(a.out + i) = s[i];
+}
+KERNEL(waits_for_copies, probe_args) { copy_through_shared<true>(a); }
+KERNEL(waits_for_one_copy, probe_args) { copy_through_shared<false>(a); }
+
+/* out (16 × 8) = in (16 × 16) · in[256…] (16 × 8), both row-major, through shared memory
+ * and the fragments that load_matrix gives. */
+KERNEL(warp_product, probe_args)
+{
+	SHARED(u16, x, 256);
+	SHARED(u16, y, 256); /* 16 × 16, half of it used */
+	for (i32 i = thread_x(); i < 256; i += 32) {
+		x[i] = to_bf16(*global(a.in + i));
+		y[i] = i % 16 < 8 ? to_bf16(*global(a.in + 256 + i / 16 * 8 + i % 16)) : 0;
+	}
+	barrier();
+	u32 l = thread_x(), fa[4], fb[4];
+	load_matrix(fa, x + (l % 8 + l / 8 % 2 * 8) * 16 + l / 16 * 8);
+	load_matrix_turned(fb, y + (l % 8 + l / 8 % 2 * 8) * 16 + l / 16 * 8);
+	float d[4] = {0, 0, 0, 0};
+	u32 b[2] = {fb[0], fb[1]};
+	multiply_bf16(d, fa, b);
+	for (i32 i = 0; i < 4; i++) *global(a.out + (l / 4 + i / 2 * 8) * 8 + l % 4 * 2 + i % 2) = d[i];
+}
+KERNEL(warp_sum, probe_args)
+{
+	float v = *global(a.in + block_x() * threads_x() + thread_x());
+	for (i32 lanes = 16; lanes; lanes >>= 1) v = add_rn(v, shuffle_xor(v, lanes));
+	if (thread_x() % 32 == 0) *global(a.out + (block_x() * threads_x() + thread_x()) / 32) = v;
+}
