@@ -33,7 +33,7 @@ namespace shim {
 
 place now;
 uint64_t block_serial;
-constexpr size_t most_shared = 227 << 10, canary_bytes = 4096;
+constexpr size_t most_shared = 227 << 10, canary_bytes = 256;
 alignas(128) unsigned char dynamic_shared[most_shared + canary_bytes];
 
 namespace {
@@ -185,6 +185,8 @@ int run(entry &e, dim3 grid, dim3 threads, size_t shared, const void *args, std:
 		block_serial++;
 		memset(dynamic_shared, 0xff, shared + canary_bytes);
 		run_block(threads.x, backwards);
+		static const std::string canary(canary_bytes, '\xff');
+		if (!memcmp(dynamic_shared + shared, canary.data(), canary_bytes)) continue;
 		for (size_t c = 0; c < canary_bytes && !failure; c++)
 			if (dynamic_shared[shared + c] != 0xff)
 				blame(LAUNCH_FAILED, ": byte " + std::to_string(shared + c) + " of " + std::to_string(shared) + " of dynamic shared memory was written");

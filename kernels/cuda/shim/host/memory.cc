@@ -27,20 +27,20 @@ struct range {
 std::map<uintptr_t, range> live; /* by the first address */
 std::deque<range> gone;
 size_t live_bytes, gone_bytes;
-range last; /* that an address was found in */
 
 bool find(uintptr_t p, size_t bytes)
 {
-	if (p >= last.from && p + bytes <= last.to) return true;
 	auto next = live.upper_bound(p);
 	if (next == live.begin()) return false;
 	const range &r = std::prev(next)->second;
 	if (p + bytes > r.to) return false;
-	last = r;
+	recent[p >> 12 & 63] = {r.from, r.to};
 	return true;
 }
 
 } // namespace
+
+known recent[64];
 
 void *allocate(size_t bytes, size_t most)
 {
@@ -60,7 +60,7 @@ bool release(void *p)
 	if (found == live.end()) return false;
 	range r = found->second;
 	live.erase(found);
-	last = {};
+	memset(recent, 0, sizeof recent);
 	live_bytes -= r.to - r.from;
 	gone.push_back(r);
 	gone_bytes += r.to - r.from;
@@ -95,7 +95,7 @@ std::string describe(const void *p, size_t bytes)
 	return "in no allocation";
 }
 
-void check(const void *p, size_t bytes, size_t align, site s)
+void check_slowly(const void *p, size_t bytes, size_t align, site s)
 {
 	if (!find((uintptr_t)p, bytes)) fail(ILLEGAL_ADDRESS, "access out of bounds, " + describe(p, bytes) + ",", s);
 	if ((uintptr_t)p % align) fail(MISALIGNED_ADDRESS, "address is no multiple of " + std::to_string(align), s);
