@@ -1,0 +1,182 @@
+//go:build cgo && linux
+
+package cuda
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"ressa/kernels/cuda/driver"
+)
+
+// version counts changes of the kernels that change the bits of a result.
+const version = 1
+
+// Device is a GPU with our kernels loaded. It is safe for concurrent use.
+type Device struct {
+	kind     string
+	options  Options
+	context  *driver.Context
+	modules  []*driver.Module
+	zeroing  sync.Mutex    // of the stream below
+	zeroes   driver.Stream // fills new memory
+	mu       sync.Mutex    // of what follows
+	memory   memory
+	streams  map[*Stream]bool
+	function map[string]driver.Function
+}
+
+// Open opens a GPU: it loads the driver and the kernels. The error says what is
+// missing.
+func Open(o Options) (*Device, error) {
+	if o.Library == "" {
+		o.Library = "libcuda.so.1"
+	}
+	if o.Patience == 0 {
+		o.Patience = 10 * time.Minute
+	}
+	if o.Staging < 0 || o.Patience < 0 || o.Device < 0 {
+		return nil, fmt.Errorf("cuda: device %d, staging %d, patience %v: none may be negative", o.Device, o.Staging, o.Patience)
+	}
+	if o.Staging == 0 {
+		o.Staging = 16 << 20
+	}
+	l, err := driver.Open(o.Library)
+	if err != nil {
+		return nil, err
+	}
+	n, err := l.Devices()
+	if err != nil {
+		return nil, fmt.Errorf("cuda: count GPUs: %w", err)
+	}
+	if o.Device >= n {
+		return nil, fmt.Errorf("cuda: no GPU %d; there are %d, numbered from 0", o.Device, n)
+	}
+	p, err := l.Properties(o.Device)
+	if err != nil {
+		return nil, fmt.Errorf("cuda: describe GPU %d: %w", o.Device, err)
+	}
+	if p.Major < 8 {
+		return nil, fmt.Errorf("cuda: GPU %d (%s) has compute capability %d.%d, want at least 8.0", o.Device, p.Name, p.Major, p.Minor)
+	}
+	objects, err := o.Objects(p.Major, p.Minor)
+	if err != nil {
+		return nil, fmt.Errorf("cuda: kernels for compute capability %d.%d: %w", p.Major, p.Minor, err)
+	}
+	compiler := objects.Compiler
+	if compiler == "" {
+		release, err := l.Release()
+		if err != nil {
+			return nil, fmt.Errorf("cuda: name the driver: %w", err)
+		}
+		compiler = "jit" + release
+	}
+	d := &Device{
+		kind:    fmt.Sprintf("cuda-%s/%d+%s", objects.Architecture, version, compiler),
+		options: o, streams: map[*Stream]bool{}, function: map[string]driver.Function{},
+	}
+	if d.context, err = l.Retain(o.Device); err != nil {
+		return nil, fmt.Errorf("cuda: open GPU %d: %w", o.Device, err)
+	}
+	if err := d.load(objects.Images); err != nil {
+		return nil, errors.Join(fmt.Errorf("cuda: load kernels on GPU %d: %w", o.Device, err), d.Close())
+	}
+	return d, nil
+}
+
+func (d *Device) load(images [][]byte) (err error) {
+	if d.zeroes, err = d.context.NewStream(); err != nil {
+		return err
+	}
+	for _, image := range images {
+		m, err := d.context.LoadModule(image)
+		if err != nil {
+			return err
+		}
+		d.modules = append(d.modules, m)
+	}
+	return nil
+}
+
+// Kind names the architecture, the version of the kernel set and the compiler.
+func (d *Device) Kind() string { return d.kind }
+
+// kernel returns a kernel by its name in the sources.
+func (d *Device) kernel(name string) (driver.Function, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if f, ok := d.function[name]; ok {
+		return f, nil
+	}
+	err := fmt.Errorf("kernel %s: no objects are loaded", name)
+	for _, m := range d.modules {
+		var f driver.Function
+		if f, err = m.Function(name); err == nil {
+			d.function[name] = f
+			return f, nil
+		}
+	}
+	return driver.Function{}, err
+}
+
+// errPatience is why an internal wait ends.
+var errPatience = errors.New("cuda: the GPU has not done what it was told")
+
+// patiently waits until ready says so, as long as Options.Patience.
+func (d *Device) patiently(ready func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(context.Background(), d.options.Patience)
+	defer cancel()
+	err := await(ctx, ready)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w for %v", errPatience, d.options.Patience)
+	}
+	return err
+}
+
+// await asks ready again and again. A wait of less than a millisecond, which most
+// are, takes no sleep, whose shortest is longer than a small kernel.
+func await(ctx context.Context, ready func() (bool, error)) error {
+	for asked := 0; ; asked++ {
+		if done, err := ready(); done || err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if asked < 1000 {
+			runtime.Gosched()
+		} else {
+			time.Sleep(50 * time.Microsecond)
+		}
+	}
+}
+
+// Close frees the device's memory, buffers that were not freed included. All streams
+// must be closed before.
+func (d *Device) Close() error {
+	d.mu.Lock()
+	open := len(d.streams)
+	d.mu.Unlock()
+	if open > 0 {
+		return fmt.Errorf("cuda: close the device: %d of its streams are open", open)
+	}
+	var errs []error
+	for _, m := range d.modules {
+		errs = append(errs, m.Unload())
+	}
+	d.modules = nil
+	errs = append(errs, d.freeAll())
+	if d.zeroes != (driver.Stream{}) {
+		errs = append(errs, d.zeroes.Destroy())
+		d.zeroes = driver.Stream{}
+	}
+	if d.context != nil {
+		errs = append(errs, d.context.Release())
+		d.context = nil
+	}
+	return errors.Join(errs...)
+}

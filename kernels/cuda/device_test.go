@@ -1,0 +1,152 @@
+//go:build cgo && linux
+
+package cuda
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"ressa/kernels"
+	"ressa/kernels/cuda/driver"
+)
+
+func TestKindNamesArchitectureAndCompiler(t *testing.T) {
+	o := onShim(t)
+	d := openDevice(t, o)
+	defer d.Close()
+	if d.Kind() != "cuda-sm80/1+shim" {
+		t.Errorf("kind is %s", d.Kind())
+	}
+	o.Objects = func(major, minor int) (Objects, error) {
+		if major != 8 || minor != 0 {
+			t.Errorf("asked for %d.%d, want 8.0", major, minor)
+		}
+		return Objects{Architecture: "sm80", Images: [][]byte{[]byte("PTX")}}, nil
+	}
+	d = openDevice(t, o)
+	defer d.Close()
+	if rest, ok := strings.CutPrefix(d.Kind(), "cuda-sm80/1+jit"); !ok || rest == "" {
+		t.Errorf("kind is %s, want the driver's release behind jit", d.Kind())
+	}
+}
+
+func TestOpenSaysWhatIsWrong(t *testing.T) {
+	broken := errors.New("none for this one")
+	for _, c := range []struct {
+		change func(o *Options)
+		want   string
+	}{
+		{func(o *Options) { o.Library = "/nowhere.so" }, "load the driver: /nowhere.so"},
+		{func(o *Options) { o.Device = 3 }, "no GPU 3; there are 1"},
+		{func(o *Options) { o.Staging = -1 }, "staging -1"},
+		{func(o *Options) { o.Objects = func(int, int) (Objects, error) { return Objects{}, broken } }, "compute capability 8.0: none for this one"},
+		{func(o *Options) {
+			o.Objects = func(int, int) (Objects, error) { return Objects{Images: [][]byte{[]byte("invalid: ptx line 7")}}, nil }
+		}, "load kernels on GPU 0: cuModuleLoadDataEx: CUDA_ERROR_INVALID_IMAGE (200): device kernel image is invalid: invalid: ptx line 7"},
+	} {
+		o := onShim(t)
+		c.change(&o)
+		if _, err := Open(o); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("open gave %v, want %q", err, c.want)
+		}
+	}
+}
+
+func alloc(t *testing.T, d *Device, bytes int) kernels.Buffer {
+	t.Helper()
+	b, err := d.Alloc(bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func address(b kernels.Buffer) driver.Memory { return b.(*buffer).piece.at }
+
+func TestFreedMemoryIsReused(t *testing.T) {
+	d := openDevice(t, onShim(t))
+	defer d.Close()
+	a := alloc(t, d, 5000)
+	was := address(a)
+	d.Free(a)
+	d.Free(a) // again: nothing
+	if b := alloc(t, d, 6000); address(b) == was {
+		t.Error("5,000 bytes serve for 6,000")
+	}
+	if b := alloc(t, d, 3000); address(b) == was {
+		t.Error("a piece of 5,120 bytes serves for 3,000: too much is wasted")
+	}
+	if b := alloc(t, d, 4800); address(b) != was {
+		t.Error("a free piece of 5,120 bytes does not serve for 4,800")
+	}
+	want := Statistics{InUse: 5120 + 6144 + 3072, Reserved: 5120 + 6144 + 3072, Allocations: 4, Reused: 1}
+	want.PeakInUse, want.PeakReserved = want.InUse, want.Reserved
+	if got := d.Statistics(); got != want {
+		t.Errorf("statistics %+v, want %+v", got, want)
+	}
+}
+
+// What a stream may still write must not be given to another.
+func TestMemoryIsNotReusedBeforeStreamsAreDone(t *testing.T) {
+	d := openDevice(t, onShim(t))
+	defer d.Close()
+	s, err := d.NewStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	a := alloc(t, d, 4096)
+	s.Fill(kernels.NewTensor(a, kernels.F32, 1, 1024), 7)
+	d.Free(a) // without Synchronize
+	b := alloc(t, d, 4096)
+	if address(b) == address(a) {
+		t.Error("memory was reused while a stream had work on it")
+	}
+	got := make([]byte, 4096)
+	s.Download(got, kernels.NewTensor(b, kernels.F32, 1, 1024))
+	if err := s.Synchronize(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, make([]byte, 4096)) {
+		t.Error("new memory is not zero")
+	}
+	if c := alloc(t, d, 4096); address(c) != address(a) {
+		t.Error("memory is not reused after the stream was done")
+	}
+}
+
+// Pieces that nobody uses go back to the driver before an allocation fails.
+func TestKeptMemoryIsReturnedWhenThereIsNoMore(t *testing.T) {
+	t.Setenv("RESSA_SHIM_MEMORY", "4000000")
+	d := openDevice(t, onShim(t))
+	defer d.Close()
+	a := alloc(t, d, 900_000)
+	b := alloc(t, d, 1<<20)
+	d.Free(a)
+	d.Free(b)
+	alloc(t, d, 3_000_000)
+	if got := d.Statistics(); got.Returned != 2 || got.Reserved != got.InUse || got.PeakReserved < 3_000_000 {
+		t.Errorf("statistics %+v, want two pieces returned", got)
+	}
+	_, err := d.Alloc(2_000_000)
+	if !errors.Is(err, &driver.Error{Code: driver.OutOfMemory}) || !strings.Contains(err.Error(), "cannot allocate 2000000 bytes beside 3014656 in use") {
+		t.Errorf("got %v, want what is in use", err)
+	}
+	alloc(t, d, 1000) // there is room for this
+}
+
+func TestDeviceIsClosedAfterItsStreams(t *testing.T) {
+	d := openDevice(t, onShim(t))
+	s, err := d.NewStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err == nil || !strings.Contains(err.Error(), "1 of its streams") {
+		t.Errorf("close with an open stream gave %v", err)
+	}
+	if err := errors.Join(s.Close(), d.Close()); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,40 @@
+package cuda
+
+import "time"
+
+// Options configures a device.
+type Options struct {
+	// Library is the path of libcuda; empty for the driver's own, libcuda.so.1.
+	Library string
+	// Device is the number of the GPU.
+	Device int
+	// Objects returns the compiled kernels for a compute capability.
+	Objects func(major, minor int) (Objects, error)
+	// Uncached makes each buffer an allocation of the driver's own, of exactly its
+	// size, so that tools that check addresses see its bounds. It is slow.
+	Uncached bool
+	// Staging is the pinned memory of each stream in bytes, rounded up to KiB; 0
+	// for 16 MiB.
+	Staging int
+	// Patience is how long the GPU may take for what it was told before the stream
+	// that waits fails; 0 for ten minutes. Synchronize obeys its context instead.
+	Patience time.Duration
+}
+
+// Objects are the compiled kernels for one architecture.
+type Objects struct {
+	Architecture string // as sm90a
+	// Compiler made machine code of them, as ptxas12.9; empty where they are PTX,
+	// which the driver compiles.
+	Compiler string
+	Images   [][]byte // each kernel is in one of them
+}
+
+// Statistics counts a device's memory. Sizes are in bytes.
+type Statistics struct {
+	InUse, PeakInUse       int // of the pieces behind buffers that were not freed
+	Reserved, PeakReserved int // of the driver's memory, freed pieces that are kept included
+	Allocations            int // buffers asked for
+	Reused                 int // of them, those that a kept piece served
+	Returned               int // pieces given back to the driver, since it had no more
+}

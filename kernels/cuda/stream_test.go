@@ -1,0 +1,197 @@
+//go:build cgo && linux
+
+package cuda
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ressa/kernels"
+)
+
+func openStream(t testing.TB, d *Device) *Stream {
+	t.Helper()
+	s, err := d.NewStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// opened returns a device with a stream that end with the test.
+func opened(t testing.TB, o Options) (*Device, *Stream) {
+	t.Helper()
+	d := openDevice(t, o)
+	s := openStream(t, d)
+	t.Cleanup(func() {
+		if err := errors.Join(s.Close(), d.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return d, s
+}
+
+// Transfers are larger than the pinned memory, dense and with gaps, and come in any
+// order; each slice may be changed as soon as Upload returns.
+func TestTransfersGoThroughSmallStaging(t *testing.T) {
+	d, s := opened(t, onShim(t))
+	for _, pad := range []int{0, 3} {
+		const rows, cols = 90, 1001
+		x := kernels.Tensor{Buffer: alloc(t, d, 4*rows*(cols+pad)), DType: kernels.F32, Rows: rows, Cols: cols, Stride: cols + pad}
+		src := make([]byte, x.Bytes())
+		for i := range src {
+			src[i] = byte(i * i >> 3)
+		}
+		sent := slices.Clone(src)
+		first, second := make([]byte, len(src)), make([]byte, len(src))
+		s.Upload(x, sent)
+		clear(sent)
+		s.Download(first, x)
+		s.Upload(x, sent)
+		s.Download(second, x)
+		if err := s.Synchronize(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(first, src) || !bytes.Equal(second, make([]byte, len(src))) {
+			t.Errorf("rows %d apart: what was downloaded is not what was uploaded", cols+pad)
+		}
+	}
+}
+
+// The error names operation, entry, value and limit; the lowest entry counts, and what
+// was downloaded before is there while what is downloaded behind is not.
+func TestWrongIndexIsReported(t *testing.T) {
+	d, s := opened(t, onShim(t))
+	x := kernels.NewTensor(alloc(t, d, 4*12*300), kernels.F32, 12, 300)
+	index := kernels.NewTensor(alloc(t, d, 4*4), kernels.I32, 1, 4)
+	s.Upload(index, []byte{0, 0, 0, 0, 3, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 9, 0, 0, 0}) // 0, 3, −1, 9
+	s.Fill(x, 2)
+	before, behind := make([]byte, 4), bytes.Repeat([]byte{1}, 4)
+	one := x.SliceRows(0, 1).SliceCols(0, 1)
+	s.Download(before, one)
+	s.GatherRows(x.SliceRows(0, 4), x.SliceRows(4, 7), index)
+	s.Fill(x, 3)
+	s.Download(behind, one)
+	err := s.Synchronize(t.Context())
+	if err == nil || err.Error() != "gather rows: index[1] is 3, want 0 to 2" {
+		t.Errorf("got %v, want the words of CheckRowIndex for entry 1", err)
+	}
+	if !bytes.Equal(before, []byte{0, 0, 0, 0x40}) || !bytes.Equal(behind, []byte{1, 1, 1, 1}) {
+		t.Errorf("downloaded % x before the fault and % x behind it", before, behind)
+	}
+	other := openStream(t, d)
+	defer other.Close()
+	other.Download(behind, one)
+	if err := other.Synchronize(t.Context()); err != nil || !bytes.Equal(behind, []byte{0, 0, 0, 0x40}) {
+		t.Errorf("another stream sees % x, %v; want what was there before the fault", behind, err)
+	}
+}
+
+// More operations than the queue holds, more indices than are noted.
+func TestQueueHasABound(t *testing.T) {
+	d, s := opened(t, onShim(t))
+	x := kernels.NewTensor(alloc(t, d, 4*8), kernels.F32, 2, 4)
+	y := kernels.NewTensor(alloc(t, d, 4*8), kernels.F32, 2, 4)
+	index := kernels.NewTensor(alloc(t, d, 8), kernels.I32, 1, 2)
+	s.Upload(index, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	src := kernels.EncodeF32([]float32{0, 1, 2, 3, 4, 5, 6, 7})
+	s.Upload(x, src)
+	for range 2 * 4 * markEvery { // exchange the rows
+		s.GatherRows(y, x, index)
+		s.Convert(x, y)
+		if running := s.serial.Load() - s.done.Load(); running > 5*markEvery {
+			t.Fatalf("%d launches are on their way", running)
+		}
+		if len(s.checks) > 4*markEvery {
+			t.Fatalf("%d checks are noted", len(s.checks))
+		}
+	}
+	got := make([]byte, x.Bytes())
+	s.Download(got, x)
+	if err := s.Synchronize(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, src) {
+		t.Errorf("after an even number of exchanges %v", kernels.DecodeF32(got))
+	}
+}
+
+func TestSynchronizeObeysItsContext(t *testing.T) {
+	d, s := opened(t, onShim(t))
+	x := kernels.NewTensor(alloc(t, d, 4), kernels.F32, 1, 1)
+	got := make([]byte, 4)
+	s.Fill(x, 1)
+	s.Download(got, x)
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := 0
+	err := s.wait(func(ready func() (bool, error)) error {
+		return await(ctx, func() (bool, error) { // as if the GPU hung
+			asked++
+			if asked == 3 {
+				cancel()
+			}
+			return false, nil
+		})
+	})
+	if !errors.Is(err, context.Canceled) || asked != 3 {
+		t.Errorf("asked %d times, then %v; want 3 and a cancelled context", asked, err)
+	}
+	if !bytes.Equal(got, make([]byte, 4)) {
+		t.Error("a download was written before its copy had run")
+	}
+	if err := s.Synchronize(t.Context()); err != nil || !bytes.Equal(got, []byte{0, 0, 0x80, 0x3f}) {
+		t.Errorf("the next wait gave %v and % x", err, got)
+	}
+}
+
+func TestPatienceEnds(t *testing.T) {
+	o := onShim(t)
+	o.Patience = time.Millisecond
+	d, _ := opened(t, o)
+	err := d.patiently(func() (bool, error) { return false, nil })
+	if !errors.Is(err, errPatience) || !strings.Contains(err.Error(), "for 1ms") {
+		t.Errorf("a wait for a GPU that hangs gave %v", err)
+	}
+}
+
+func TestClosedStreamRefuses(t *testing.T) {
+	d := openDevice(t, onShim(t))
+	defer d.Close()
+	s := openStream(t, d)
+	x := kernels.NewTensor(alloc(t, d, 4), kernels.F32, 1, 1)
+	if err := errors.Join(s.Close(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s.Fill(x, 1)
+	if err := s.Synchronize(t.Context()); !errors.Is(err, errClosed) {
+		t.Errorf("synchronize after close gave %v", err)
+	}
+}
+
+// Sums over more rows than a chunk grow the stream's scratch while launches use it.
+func TestScratchGrowsUnderLaunches(t *testing.T) {
+	d, s := opened(t, onShim(t))
+	var sums [][]byte
+	for _, rows := range []int{100, 300, 700} {
+		x := kernels.NewTensor(alloc(t, d, 4*rows*9), kernels.F32, rows, 9)
+		sum := kernels.NewTensor(alloc(t, d, 4*9), kernels.F32, 1, 9)
+		s.Fill(x, 1)
+		s.SumRowGroups(sum, x)
+		got := make([]byte, sum.Bytes())
+		sums = append(sums, got)
+		s.Download(got, sum)
+	}
+	if err := s.Synchronize(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []float32{100, 300, 700} {
+		if got := kernels.DecodeF32(sums[i]); got[0] != want || got[8] != want {
+			t.Errorf("sum %d is %v, want %v", i, got, want)
+		}
+	}
+}
