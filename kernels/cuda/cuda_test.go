@@ -18,7 +18,7 @@ func onShim(t testing.TB) Options {
 		Library: shim.Build(t),
 		Staging: 64 << 10, // so that transfers come round
 		Objects: func(int, int) (Objects, error) {
-			return Objects{Architecture: "sm80", Compiler: "shim", Images: [][]byte{[]byte("any")}}, nil
+			return Objects{Architecture: "sm_80", Compiler: "shim", Images: [][]byte{[]byte("any")}}, nil
 		},
 	}
 }

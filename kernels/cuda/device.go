@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -67,8 +68,9 @@ func Open(o Options) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cuda: kernels for compute capability %d.%d: %w", p.Major, p.Minor, err)
 	}
-	compiler := objects.Compiler
+	architecture, compiler := strings.ReplaceAll(objects.Architecture, "_", ""), objects.Compiler
 	if compiler == "" {
+		architecture = fmt.Sprintf("sm%d%d", p.Major, p.Minor)
 		release, err := l.Release()
 		if err != nil {
 			return nil, fmt.Errorf("cuda: name the driver: %w", err)
@@ -76,7 +78,7 @@ func Open(o Options) (*Device, error) {
 		compiler = "jit" + release
 	}
 	d := &Device{
-		kind:    fmt.Sprintf("cuda-%s/%d+%s", objects.Architecture, version, compiler),
+		kind:    fmt.Sprintf("cuda-%s/%d+%s", architecture, version, compiler),
 		options: o, streams: map[*Stream]bool{}, function: map[string]driver.Function{},
 	}
 	if d.context, err = l.Retain(o.Device); err != nil {
@@ -118,6 +120,8 @@ func (d *Device) kernel(name string) (driver.Function, error) {
 		if f, err = m.Function(name); err == nil {
 			d.function[name] = f
 			return f, nil
+		} else if !errors.Is(err, &driver.Error{Code: driver.NotFound}) {
+			break
 		}
 	}
 	return driver.Function{}, err

@@ -23,7 +23,7 @@ func TestKindNamesArchitectureAndCompiler(t *testing.T) {
 		if major != 8 || minor != 0 {
 			t.Errorf("asked for %d.%d, want 8.0", major, minor)
 		}
-		return Objects{Architecture: "sm80", Images: [][]byte{[]byte("PTX")}}, nil
+		return Objects{Architecture: "compute_80", Images: [][]byte{[]byte("PTX")}}, nil
 	}
 	d = openDevice(t, o)
 	defer d.Close()

@@ -23,9 +23,9 @@ type Options struct {
 
 // Objects are the compiled kernels for one architecture.
 type Objects struct {
-	Architecture string // as sm90a
+	Architecture string // as sm_90a
 	// Compiler made machine code of them, as ptxas12.9; empty where they are PTX,
-	// which the driver compiles.
+	// which the driver compiles: the kind then names the GPU's own architecture.
 	Compiler string
 	Images   [][]byte // each kernel is in one of them
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -193,5 +194,46 @@ func TestScratchGrowsUnderLaunches(t *testing.T) {
 		if got := kernels.DecodeF32(sums[i]); got[0] != want || got[8] != want {
 			t.Errorf("sum %d is %v, want %v", i, got, want)
 		}
+	}
+}
+
+// Streams of one device allocate, compute and free side by side.
+func TestStreamsRunTogether(t *testing.T) {
+	d := openDevice(t, onShim(t))
+	var together sync.WaitGroup
+	for i := range 3 {
+		s := openStream(t, d)
+		together.Go(func() {
+			for turn := range 20 {
+				n := 1000 + 10*turn
+				b, err := d.Alloc(4 * n)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				x := kernels.NewTensor(b, kernels.F32, 1, n)
+				s.Fill(x, float32(i))
+				s.Add(x, x, x)
+				got := make([]byte, 4*n)
+				s.Download(got, x)
+				if err := s.Synchronize(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if v := kernels.DecodeF32(got); v[0] != float32(2*i) || v[n-1] != float32(2*i) {
+					t.Errorf("stream %d: %v and %v, want %d", i, v[0], v[n-1], 2*i)
+				}
+				d.Free(b)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	together.Wait()
+	if got := d.Statistics(); got.Reused == 0 {
+		t.Errorf("statistics %+v: nothing was reused", got)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
 	}
 }

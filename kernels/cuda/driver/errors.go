@@ -7,6 +7,7 @@ const (
 	InvalidValue   = 1
 	OutOfMemory    = 2
 	NoDevice       = 100
+	NotFound       = 500
 	NotReady       = 600
 	IllegalAddress = 700
 	LaunchFailed   = 719

@@ -46,11 +46,11 @@ struct activation_args {
 };
 KERNEL_BOUNDED(activate, activation_args, THREADS) /* y ← f(x) */
 {
-	each(a.y, [&](i64 r, i64 c) { store(a.y, r, c, value_of(a.f, load(a.x, r, c))); });
+	each(a.y, [&](i64 r, i64 c) { element(a.y, r, c) = value_of(a.f, element(a.x, r, c)); });
 }
 KERNEL_BOUNDED(activate_backward, activation_args, THREADS) /* y ← dy·f'(x) */
 {
-	each(a.y, [&](i64 r, i64 c) { store(a.y, r, c, load(a.dy, r, c) * slope_of(a.f, load(a.x, r, c))); });
+	each(a.y, [&](i64 r, i64 c) { element(a.y, r, c) = element(a.dy, r, c) * slope_of(a.f, element(a.x, r, c)); });
 }
 
 struct gate_args {
@@ -60,13 +60,13 @@ struct gate_args {
 };
 KERNEL_BOUNDED(gate, gate_args, THREADS) /* y ← f(gate)·up */
 {
-	each(a.y, [&](i64 r, i64 c) { store(a.y, r, c, value_of(a.f, load(a.gate, r, c)) * load(a.up, r, c)); });
+	each(a.y, [&](i64 r, i64 c) { element(a.y, r, c) = value_of(a.f, element(a.gate, r, c)) * element(a.up, r, c); });
 }
 KERNEL_BOUNDED(gate_backward, gate_args, THREADS) /* y ← dy·up·f'(gate) and dup ← dy·f(gate); dup may be dy */
 {
 	each(a.y, [&](i64 r, i64 c) {
-		float gate = load(a.gate, r, c), dy = load(a.dy, r, c);
-		store(a.y, r, c, dy * load(a.up, r, c) * slope_of(a.f, gate));
-		store(a.dup, r, c, dy * value_of(a.f, gate));
+		float gate = element(a.gate, r, c), dy = element(a.dy, r, c);
+		element(a.y, r, c) = dy * element(a.up, r, c) * slope_of(a.f, gate);
+		element(a.dup, r, c) = dy * value_of(a.f, gate);
 	});
 }

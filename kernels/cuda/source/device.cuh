@@ -139,6 +139,9 @@ DEVICE u16 to_bf16(float f)
 	return (u16)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
+/* An element of a view that is F32. */
+DEVICE float &element(const view &v, i64 row, i64 col) { return *global((float *)v.data + row * v.stride + col); }
+/* Elements of a view that is F32 or BF16. */
 DEVICE float load(const view &v, i64 row, i64 col)
 {
 	i64 i = row * v.stride + col;

@@ -9,7 +9,7 @@ struct fill_args {
 };
 KERNEL_BOUNDED(fill, fill_args, THREADS) /* dst ← value */
 {
-	each(a.dst, [&](i64 r, i64 c) { store(a.dst, r, c, a.value); });
+	each(a.dst, [&](i64 r, i64 c) { element(a.dst, r, c) = a.value; });
 }
 
 struct convert_args {
@@ -62,9 +62,9 @@ struct add_args {
 KERNEL_BOUNDED(add, add_args, THREADS) /* dst ← round(x) + round(y) */
 {
 	each(a.dst, [&](i64 r, i64 c) {
-		float x = load(a.x, r, c), y = load(a.y, r, c);
+		float x = element(a.x, r, c), y = element(a.y, r, c);
 		if (a.round == BF16) x = from_bf16(to_bf16(x)), y = from_bf16(to_bf16(y));
-		store(a.dst, r, c, add_rn(x, y));
+		element(a.dst, r, c) = add_rn(x, y);
 	});
 }
 
@@ -74,7 +74,7 @@ struct add_rows_args {
 };
 KERNEL_BOUNDED(add_rows, add_rows_args, THREADS) /* dst[i] ← x[i] + p[i mod p.rows] */
 {
-	each(a.dst, [&](i64 r, i64 c) { store(a.dst, r, c, add_rn(load(a.x, r, c), load(a.p, r % a.p.rows, c))); });
+	each(a.dst, [&](i64 r, i64 c) { element(a.dst, r, c) = add_rn(element(a.x, r, c), load(a.p, r % a.p.rows, c)); });
 }
 
 struct rotate_args {
@@ -89,10 +89,10 @@ KERNEL_BOUNDED(rotate, rotate_args, THREADS)
 		i64 p = row_at(a.head, a.positions, r, a.cos.rows, pair == 0);
 		if (p < 0) return;
 		i64 head = pair / a.half, j = pair - head * a.half, at = head * 2 * a.half + j;
-		float lo = load(a.x, r, at), hi = load(a.x, r, at + a.half);
-		float c = load(a.cos, p, j), s = load(a.sin, p, j);
+		float lo = element(a.x, r, at), hi = element(a.x, r, at + a.half);
+		float c = element(a.cos, p, j), s = element(a.sin, p, j);
 		if (a.inverse) s = -s;
-		store(a.x, r, at, add_rn(mul_rn(lo, c), -mul_rn(hi, s)));
-		store(a.x, r, at + a.half, add_rn(mul_rn(hi, c), mul_rn(lo, s)));
+		element(a.x, r, at) = add_rn(mul_rn(lo, c), -mul_rn(hi, s));
+		element(a.x, r, at + a.half) = add_rn(mul_rn(hi, c), mul_rn(lo, s));
 	});
 }

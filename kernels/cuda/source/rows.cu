@@ -9,14 +9,14 @@ KERNEL_BOUNDED(gather_rows, index_args, THREADS) /* dst[i] ← src[index[i]] */
 {
 	each(a.dst, [&](i64 r, i64 c) {
 		i64 from = row_at(a.head, a.index, r, a.src.rows, c == 0);
-		if (from >= 0) store(a.dst, r, c, load(a.src, from, c));
+		if (from >= 0) element(a.dst, r, c) = load(a.src, from, c);
 	});
 }
 KERNEL_BOUNDED(scatter_rows, index_args, THREADS) /* dst[index[i]] ← src[i] */
 {
 	each(a.src, [&](i64 r, i64 c) {
 		i64 to = row_at(a.head, a.index, r, a.dst.rows, c == 0);
-		if (to >= 0) store(a.dst, to, c, load(a.src, r, c));
+		if (to >= 0) element(a.dst, to, c) = element(a.src, r, c);
 	});
 }
 
@@ -51,14 +51,14 @@ KERNEL_BOUNDED(scatter_add_rows, index_args, THREADS)
 				UNROLL
 				for (u32 k = 0; k < TILE / THREADS; k++) {
 					i64 col = from + k * THREADS + thread_x();
-					if (col < a.src.cols) sum[k] = add_rn(sum[k], load(a.src, row, col));
+					if (col < a.src.cols) sum[k] = add_rn(sum[k], element(a.src, row, col));
 				}
 			}
 	}
 	UNROLL
 	for (u32 k = 0; k < TILE / THREADS; k++) {
 		i64 col = from + k * THREADS + thread_x();
-		if (col < a.src.cols) store(a.dst, v, col, sum[k]);
+		if (col < a.src.cols) element(a.dst, v, col) = sum[k];
 	}
 }
 
@@ -77,9 +77,9 @@ KERNEL_BOUNDED(sum_rows, sum_rows_args, THREADS)
 		for (i64 k = 0; k < a.length; k++) {
 			i64 row = (chunk * a.length + k) * a.groups + group;
 			if (row >= a.x.rows) break;
-			sum = add_rn(sum, load(a.x, row, col));
+			sum = add_rn(sum, element(a.x, row, col));
 		}
-		store(a.dst, r, col, sum);
+		element(a.dst, r, col) = sum;
 	});
 }
 
@@ -101,7 +101,7 @@ KERNEL_BOUNDED(argmax_rows, argmax_args, THREADS)
 	i64 row = block_x();
 	float v = float_of(0xff800000);
 	i32 at = 0x7fffffff;
-	for (i64 c = thread_x(); c < a.x.cols; c += THREADS) take_greater(v, at, load(a.x, row, c), (i32)c);
+	for (i64 c = thread_x(); c < a.x.cols; c += THREADS) take_greater(v, at, element(a.x, row, c), (i32)c);
 	UNROLL
 	for (i32 lanes = 16; lanes; lanes >>= 1) {
 		float other = shuffle_xor(v, lanes);
@@ -111,6 +111,6 @@ KERNEL_BOUNDED(argmax_rows, argmax_args, THREADS)
 	barrier();
 	if (thread_x()) return;
 	for (u32 w = 1; w < THREADS / 32; w++) take_greater(v, at, values[w], columns[w]);
-	float first = load(a.x, row, 0);
+	float first = element(a.x, row, 0);
 	*global((i32 *)a.dst.data + row) = first != first || at == 0x7fffffff ? 0 : at;
 }
