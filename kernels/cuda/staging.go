@@ -40,6 +40,9 @@ func (r *ring) open(d *Device) (err error) {
 	return err
 }
 
+// mostSegments is how many transfers may be on their way.
+const mostSegments = 256
+
 // largest is the most that one segment holds, so that several overlap.
 func (r *ring) largest() int { return len(r.host.Bytes()) / 4 }
 
@@ -49,7 +52,7 @@ func (r *ring) reserve(d *Device, n int) (int, error) {
 		r.next = 0
 	}
 	from, to := r.next, r.next+n
-	for len(r.used) > 0 && r.overlaps(from, to) {
+	for len(r.used) >= mostSegments || r.overlaps(from, to) {
 		oldest := r.used[0]
 		if err := d.patiently(oldest.event.Query); err != nil {
 			return 0, err

@@ -160,7 +160,8 @@ func (s *Stream) wait(until func(ready func() (bool, error)) error) error {
 	}
 	before := enqueued + 1
 	if serial, err := s.found(); err != nil {
-		s.fail(err)
+		// It comes before any other: nothing was enqueued behind those.
+		s.err = err
 		before = serial
 	}
 	s.checks = s.checks[:0]

@@ -64,6 +64,30 @@ func TestTransfersGoThroughSmallStaging(t *testing.T) {
 	}
 }
 
+// More small transfers than may be on their way.
+func TestManySmallTransfers(t *testing.T) {
+	d, s := opened(t, onShim(t))
+	x := kernels.NewTensor(alloc(t, d, 4*mostSegments), kernels.F32, 1, mostSegments)
+	var got [2 * mostSegments][]byte
+	for i := range got {
+		one := x.SliceCols(i/2, i/2+1)
+		s.Upload(one, kernels.EncodeF32([]float32{float32(i)}))
+		got[i] = make([]byte, 4)
+		s.Download(got[i], one)
+		if n := len(s.staging.used); n > mostSegments {
+			t.Fatalf("%d transfers are on their way", n)
+		}
+	}
+	if err := s.Synchronize(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, b := range got {
+		if v := kernels.DecodeF32(b)[0]; v != float32(i) {
+			t.Fatalf("transfer %d brought %v", i, v)
+		}
+	}
+}
+
 // The error names operation, entry, value and limit; the lowest entry counts, and what
 // was downloaded before is there while what is downloaded behind is not.
 func TestWrongIndexIsReported(t *testing.T) {
@@ -78,6 +102,7 @@ func TestWrongIndexIsReported(t *testing.T) {
 	s.GatherRows(x.SliceRows(0, 4), x.SliceRows(4, 7), index)
 	s.Fill(x, 3)
 	s.Download(behind, one)
+	s.Fill(kernels.Tensor{}, 1) // wrong too, and known at once, but later
 	err := s.Synchronize(t.Context())
 	if err == nil || err.Error() != "gather rows: index[1] is 3, want 0 to 2" {
 		t.Errorf("got %v, want the words of CheckRowIndex for entry 1", err)
