@@ -19,16 +19,16 @@ const version = 1
 
 // Device is a GPU with our kernels loaded. It is safe for concurrent use.
 type Device struct {
-	kind     string
-	options  Options
-	context  *driver.Context
-	modules  []*driver.Module
-	zeroing  sync.Mutex    // of the stream below
-	zeroes   driver.Stream // fills new memory
-	mu       sync.Mutex    // of what follows
-	memory   memory
-	streams  map[*Stream]bool
-	function map[string]driver.Function
+	kind    string
+	options Options
+	context *driver.Context
+	modules []*driver.Module
+	zeroing sync.Mutex    // of the stream below
+	zeroes  driver.Stream // fills new memory
+	mu      sync.Mutex    // of what follows
+	memory  memory
+	streams map[*Stream]bool
+	kernels map[string]*kernel
 }
 
 // Open opens a GPU: it loads the driver and the kernels. The error says what is
@@ -79,7 +79,7 @@ func Open(o Options) (*Device, error) {
 	}
 	d := &Device{
 		kind:    fmt.Sprintf("cuda-%s/%d+%s", architecture, version, compiler),
-		options: o, streams: map[*Stream]bool{}, function: map[string]driver.Function{},
+		options: o, streams: map[*Stream]bool{}, kernels: map[string]*kernel{},
 	}
 	if d.context, err = l.Retain(o.Device); err != nil {
 		return nil, fmt.Errorf("cuda: open GPU %d: %w", o.Device, err)
@@ -107,24 +107,46 @@ func (d *Device) load(images [][]byte) (err error) {
 // Kind names the architecture, the version of the kernel set and the compiler.
 func (d *Device) Kind() string { return d.kind }
 
-// kernel returns a kernel by its name in the sources.
-func (d *Device) kernel(name string) (driver.Function, error) {
+// kernel is a function of the sources, and the dynamic shared memory that its
+// launches may have.
+type kernel struct {
+	driver.Function
+	shared int
+}
+
+// plainShared is the dynamic shared memory that every kernel may have.
+const plainShared = 48 << 10
+
+// kernel returns a kernel by its name in the sources, for launches with so many bytes
+// of dynamic shared memory.
+func (d *Device) kernel(name string, shared int) (driver.Function, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if f, ok := d.function[name]; ok {
-		return f, nil
+	k := d.kernels[name]
+	if k == nil {
+		f, err := d.find(name)
+		if err != nil {
+			return f, err
+		}
+		k = &kernel{f, plainShared}
+		d.kernels[name] = k
 	}
-	err := fmt.Errorf("kernel %s: no objects are loaded", name)
+	if shared > k.shared {
+		if err := k.SetDynamicShared(shared); err != nil {
+			return k.Function, fmt.Errorf("kernel %s: %d bytes of shared memory a block: %w", name, shared, err)
+		}
+		k.shared = shared
+	}
+	return k.Function, nil
+}
+
+func (d *Device) find(name string) (driver.Function, error) {
 	for _, m := range d.modules {
-		var f driver.Function
-		if f, err = m.Function(name); err == nil {
-			d.function[name] = f
-			return f, nil
-		} else if !errors.Is(err, &driver.Error{Code: driver.NotFound}) {
-			break
+		if f, err := m.Function(name); !errors.Is(err, &driver.Error{Code: driver.NotFound}) {
+			return f, err
 		}
 	}
-	return driver.Function{}, err
+	return driver.Function{}, fmt.Errorf("kernel %s is in none of the %d objects", name, len(d.modules))
 }
 
 // errPatience is why an internal wait ends.

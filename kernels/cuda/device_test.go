@@ -10,6 +10,7 @@ import (
 
 	"ressa/kernels"
 	"ressa/kernels/cuda/driver"
+	"ressa/kernels/cuda/shim"
 )
 
 func TestKindNamesArchitectureAndCompiler(t *testing.T) {
@@ -148,5 +149,37 @@ func TestDeviceIsClosedAfterItsStreams(t *testing.T) {
 	}
 	if err := errors.Join(s.Close(), d.Close()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A launch asks for what it needs of shared memory, and names who wants too much.
+func TestLaunchesGetDynamicSharedMemory(t *testing.T) {
+	o := onShim(t)
+	o.Library = shim.Build(t, "shim/testdata/wrong.cu")
+	d, s := opened(t, o)
+	type probeArgs struct {
+		head
+		out, in uint64
+		n       int64
+	}
+	out := kernels.NewTensor(alloc(t, d, 4*32), kernels.F32, 1, 32)
+	probe := func(kernel string, shared int) error {
+		a := &probeArgs{out: uint64(address(out.Buffer)), in: uint64(address(out.Buffer)), n: 1}
+		launchWith(s, kernel, driver.Dim{1, 1, 1}, 32, shared, 1, a)
+		return s.Synchronize(t.Context())
+	}
+	for _, shared := range []int{128, 100 << 10, 60 << 10} {
+		if err := probe("unset_shared", shared); err != nil {
+			t.Errorf("%d bytes: %v", shared, err)
+		}
+	}
+	if err := probe("unset_shared", 1<<20); err == nil || !strings.Contains(err.Error(), "kernel unset_shared: 1048576 bytes of shared memory a block: cuFuncSetAttribute") {
+		t.Errorf("a megabyte gave %v", err)
+	}
+	other := openStream(t, d)
+	defer other.Close()
+	launch(other, "no_such_kernel", 1, &probeArgs{})
+	if err := other.Synchronize(t.Context()); err == nil || err.Error() != "cuda: kernel no_such_kernel is in none of the 1 objects" {
+		t.Errorf("a missing kernel gave %v", err)
 	}
 }

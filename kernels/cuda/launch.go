@@ -71,7 +71,7 @@ func launchWith[T any, A argument[T]](s *Stream, name string, grid driver.Dim, t
 		s.fail(fmt.Errorf("cuda: kernel %s would need %d blocks, more than a GPU can count", name, blocks))
 		return
 	}
-	f, err := s.device.kernel(name)
+	f, err := s.device.kernel(name, shared)
 	if err != nil {
 		s.fail(fmt.Errorf("cuda: %w", err))
 		return

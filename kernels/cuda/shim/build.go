@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -23,45 +24,18 @@ import (
 var own embed.FS
 
 // Build compiles the kernels, and the further .cu files that are named, to a
-// library for driver.Open, and returns its path. A library of the same sources and
-// compiler is kept in the user's cache folder. Without a compiler the test is
-// skipped; it fails where a source does not compile.
+// library for driver.Open, and returns its path. What was compiled of the same
+// sources by the same compiler is kept in the user's cache folder. Without a compiler
+// the test is skipped; it fails where a source does not compile.
 func Build(t testing.TB, further ...string) string {
 	t.Helper()
 	compiler := findCompiler()
 	if compiler == "" || runtime.GOOS != "linux" {
 		t.Skip("the shim needs Linux and a C++ compiler: g++ or clang++")
 	}
-	kernels, err := sourceFolder()
+	library, err := build(compiler, folder(t), t.TempDir(), further)
 	if err != nil {
-		t.Fatal(err)
-	}
-	version, err := exec.Command(compiler, "--version").Output()
-	if err != nil {
-		t.Fatalf("%s --version: %v", compiler, err)
-	}
-	flags := []string{"-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wno-unused-function"}
-	if cpu.X86.HasFMA {
-		flags = append(flags, "-mfma")
-	}
-	sum := sha256.New()
-	fmt.Fprintln(sum, compiler, string(version), flags)
-	units, err := collect(kernels, further, func(name string, text []byte) { fmt.Fprintf(sum, "%s %d\n%s\n", name, len(text), text) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	folder := t.TempDir()
-	if cache, err := os.UserCacheDir(); err == nil {
-		if at := filepath.Join(cache, "ressa", "shim"); os.MkdirAll(at, 0o755) == nil {
-			folder = at
-		}
-	}
-	library := filepath.Join(folder, hex.EncodeToString(sum.Sum(nil))[:32]+".so")
-	if _, err := os.Stat(library); err == nil {
-		return library
-	}
-	if err := compile(t.TempDir(), compiler, flags, kernels, units, library); err != nil {
-		t.Fatal(err)
+		t.Fatalf("shim: %v", err)
 	}
 	return library
 }
@@ -73,6 +47,122 @@ func findCompiler() string {
 		}
 	}
 	return ""
+}
+
+// folder returns where compiled files are kept.
+func folder(t testing.TB) string {
+	if cache, err := os.UserCacheDir(); err == nil {
+		if at := filepath.Join(cache, "ressa", "shim"); os.MkdirAll(at, 0o755) == nil {
+			return at
+		}
+	}
+	return t.TempDir()
+}
+
+// build returns the library in the folder kept, which it makes if it is not there.
+func build(compiler, kept, temporary string, further []string) (string, error) {
+	unlock, err := lock(filepath.Join(kept, "lock")) // tests of several packages start together
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	kernels, err := sourceFolder()
+	if err != nil {
+		return "", err
+	}
+	if err := os.CopyFS(temporary, own); err != nil {
+		return "", err
+	}
+	version, err := exec.Command(compiler, "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("%s --version: %w", compiler, err)
+	}
+	host := filepath.Join(temporary, "host")
+	flags := []string{"-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wno-unused-function", "-DRESSA_SHIM"}
+	if cpu.X86.HasFMA {
+		flags = append(flags, "-mfma")
+	}
+	headers, err := read(filepath.Join(host, "*.h"), filepath.Join(kernels, "*.cuh"))
+	if err != nil {
+		return "", err
+	}
+	units, err := read(append([]string{filepath.Join(host, "*.cc"), filepath.Join(kernels, "*.cu")}, further...)...)
+	if err != nil {
+		return "", err
+	}
+	// What a unit's object depends on, but for the unit itself.
+	base := fmt.Appendf(nil, "%s\n%s%q\n", compiler, version, flags)
+	for _, h := range headers {
+		base = fmt.Appendf(base, "%s %d\n%s", filepath.Base(h.path), len(h.text), h.text)
+	}
+	flags = append(flags, "-I", host, "-I", kernels, "-x", "c++", "-c")
+	objects, errs := make([]string, len(units)), make([]error, len(units))
+	turns := make(chan struct{}, runtime.NumCPU())
+	var all sync.WaitGroup
+	for i, u := range units {
+		objects[i] = filepath.Join(kept, name(base, []byte(filepath.Base(u.path)), u.text)+".o")
+		all.Go(func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			errs[i] = unlessThere(compiler, objects[i], append(slices.Clone(flags), u.path))
+		})
+	}
+	all.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return "", err
+		}
+	}
+	library := filepath.Join(kept, name(fmt.Append(nil, objects))+".so")
+	return library, unlessThere(compiler, library, append([]string{"-shared"}, objects...))
+}
+
+// unlessThere has the compiler make a file, which comes into being whole.
+func unlessThere(compiler, file string, args []string) error {
+	if _, err := os.Stat(file); err == nil {
+		return nil
+	}
+	out, err := exec.Command(compiler, append(args, "-o", file+".new")...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %q: %w\n%s", compiler, args, err, out)
+	}
+	return os.Rename(file+".new", file)
+}
+
+// name is the sum of its parts.
+func name(parts ...[]byte) string {
+	sum := sha256.Sum256(bytes.Join(parts, []byte{0}))
+	return hex.EncodeToString(sum[:16])
+}
+
+type source struct {
+	path string // absolute
+	text []byte
+}
+
+// read returns the files of the patterns, in order; each pattern has to match.
+func read(patterns ...string) (files []source, err error) {
+	for _, pattern := range patterns {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			return nil, err
+		}
+		if len(paths) == 0 {
+			return nil, fmt.Errorf("%s: %w", pattern, fs.ErrNotExist)
+		}
+		for _, p := range paths {
+			p, err := filepath.Abs(p)
+			if err != nil {
+				return nil, err
+			}
+			text, err := os.ReadFile(p)
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, source{p, text})
+		}
+	}
+	return files, nil
 }
 
 // sourceFolder returns kernels/cuda/source of the module that is tested.
@@ -87,89 +177,7 @@ func sourceFolder() (string, error) {
 			return at, nil
 		}
 		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("shim: no kernels/cuda/source above %s", from)
+			return "", fmt.Errorf("no kernels/cuda/source above %s", from)
 		}
 	}
-}
-
-// collect calls f with every source in a fixed order, and returns those to compile:
-// files of ours by their name in own, others by absolute path.
-func collect(kernels string, further []string, f func(name string, text []byte)) (units []string, err error) {
-	names, err := fs.Glob(own, "host/*")
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		text, err := own.ReadFile(name)
-		if err != nil {
-			return nil, err
-		}
-		f(name, text)
-		if filepath.Ext(name) == ".cc" {
-			units = append(units, name)
-		}
-	}
-	var paths []string
-	for _, pattern := range []string{"*.cuh", "*.cu"} {
-		found, err := filepath.Glob(filepath.Join(kernels, pattern))
-		if err != nil {
-			return nil, err
-		}
-		paths = append(paths, found...)
-	}
-	for _, p := range slices.Concat(paths, further) {
-		p, err := filepath.Abs(p)
-		if err != nil {
-			return nil, err
-		}
-		text, err := os.ReadFile(p)
-		if err != nil {
-			return nil, err
-		}
-		f(filepath.Base(p), text)
-		if filepath.Ext(p) == ".cu" {
-			units = append(units, p)
-		}
-	}
-	return units, nil
-}
-
-// compile makes the library in the folder dir and moves it into place.
-func compile(dir, compiler string, flags []string, kernels string, units []string, library string) error {
-	if err := os.CopyFS(dir, own); err != nil {
-		return err
-	}
-	var all sync.WaitGroup
-	objects, errs := make([]string, len(units)), make([]error, len(units))
-	turns := make(chan struct{}, runtime.NumCPU())
-	for i, unit := range units {
-		objects[i] = filepath.Join(dir, fmt.Sprintf("%d.o", i))
-		all.Go(func() {
-			turns <- struct{}{}
-			defer func() { <-turns }()
-			args := append(slices.Clone(flags), "-DRESSA_SHIM", "-I", filepath.Join(dir, "host"), "-I", kernels, "-x", "c++", "-c", unit, "-o", objects[i])
-			c := exec.Command(compiler, args...)
-			c.Dir = dir
-			if out, err := c.CombinedOutput(); err != nil {
-				errs[i] = fmt.Errorf("shim: compile %s: %w\n%s", unit, err, out)
-			}
-		})
-	}
-	all.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	// Beside the library first: another process may be at the same one.
-	made, err := os.CreateTemp(filepath.Dir(library), "*.new")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(made.Name())
-	made.Close()
-	if out, err := exec.Command(compiler, append([]string{"-shared", "-o", made.Name()}, objects...)...).CombinedOutput(); err != nil {
-		return fmt.Errorf("shim: link: %w\n%s", err, out)
-	}
-	return os.Rename(made.Name(), library)
 }

@@ -1,18 +1,7 @@
-/* The functions of libcuda that the driver package calls. Work in a stream runs as
- * late as it may: when the host waits for it, one piece a query. So what the host
- * forgets to wait for has not happened, and shows. */
-#include "runtime.h"
-#include <algorithm>
-#include <cstdlib>
+/* Functions of libcuda: copies, streams, events, modules, launches. */
+#include "state.h"
 #include <cstring>
 #include <ctime>
-#include <deque>
-#include <functional>
-#include <map>
-#include <memory>
-#include <mutex>
-
-#define API extern "C" __attribute__((visibility("default"))) int
 
 namespace shim {
 
@@ -26,55 +15,7 @@ std::vector<entry *> &entries()
 
 namespace {
 
-std::mutex lock;
-int retained;
-int failed; /* of the context, until it is released: what a kernel does wrong is final */
-std::map<int, std::string> details; /* what the last error of a code was about */
-char the_context, the_module;
-thread_local void *current;
-std::map<void *, size_t> pinned;
-
-struct stream {
-	std::deque<std::function<int()>> work;
-	int step()
-	{
-		if (failed) return failed;
-		auto f = std::move(work.front());
-		work.pop_front();
-		return failed = f();
-	}
-	int drain()
-	{
-		while (!failed && !work.empty()) step();
-		return failed;
-	}
-};
-
-struct mark { /* what an event was last recorded as */
-	std::shared_ptr<stream> of;
-	bool done = false;
-	double ms = 0;
-	int wait()
-	{
-		while (!failed && !done) of->step();
-		return failed;
-	}
-};
-
-struct event { std::shared_ptr<mark> last; };
-
-std::map<void *, std::shared_ptr<stream>> streams;
-
-int refuse(int code, const std::string &why)
-{
-	details[code] = why;
-	return code;
-}
-
-#define GUARD \
-	std::lock_guard<std::mutex> guard(lock); \
-	if (!current || !retained) return refuse(INVALID_CONTEXT, "no context is current"); \
-	if (failed) return failed
+char the_module;
 
 std::shared_ptr<stream> find(void *s)
 {
@@ -116,119 +57,10 @@ double clock_ms()
 	return t.tv_sec * 1e3 + t.tv_nsec * 1e-6;
 }
 
-size_t total_memory()
-{
-	const char *v = getenv("RESSA_SHIM_MEMORY"); /* bytes; for tests of running out */
-	return v ? strtoull(v, nullptr, 10) : (size_t)1 << 30;
-}
-
-int drain_all()
-{
-	for (auto &s : streams) s.second->drain();
-	return failed;
-}
-
 } // namespace
 } // namespace shim
 
 using namespace shim;
-
-API cuInit(unsigned) { return 0; }
-API cuDriverGetVersion(int *v) { return *v = 12080, 0; }
-
-API cuGetErrorName(int code, const char **text)
-{
-	static const std::map<int, const char *> names = {{INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE"}, {OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY"},
-		{INVALID_IMAGE, "CUDA_ERROR_INVALID_IMAGE"}, {INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT"}, {NOT_FOUND, "CUDA_ERROR_NOT_FOUND"},
-		{NOT_READY, "CUDA_ERROR_NOT_READY"}, {ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS"},
-		{MISALIGNED_ADDRESS, "CUDA_ERROR_MISALIGNED_ADDRESS"}, {LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED"}};
-	auto f = names.find(code);
-	if (f == names.end()) return INVALID_VALUE;
-	*text = f->second;
-	return 0;
-}
-
-API cuGetErrorString(int code, const char **text)
-{
-	std::lock_guard<std::mutex> guard(lock);
-	static thread_local std::string kept;
-	kept = details.count(code) ? details[code] : "no description";
-	*text = kept.c_str();
-	return 0;
-}
-
-API cuDeviceGetCount(int *n) { return *n = 1, 0; }
-API cuDeviceGet(int *device, int ordinal) { return ordinal ? refuse(101, "no such device") : (*device = 0, 0); }
-API cuDeviceGetName(char *name, int bytes, int) { return strncpy(name, "shim", bytes), 0; }
-API cuDeviceTotalMem_v2(size_t *bytes, int) { return *bytes = total_memory(), 0; }
-
-API cuDeviceGetAttribute(int *value, int attribute, int)
-{
-	static const std::map<int, int> values = {{75, 8}, {76, 0}, {16, 108}, {97, 163 << 10}, {40, 2}}; /* as an A100 */
-	auto f = values.find(attribute);
-	return f == values.end() ? refuse(INVALID_VALUE, "unknown attribute") : (*value = f->second, 0);
-}
-
-API cuDevicePrimaryCtxRetain(void **context, int)
-{
-	std::lock_guard<std::mutex> guard(lock);
-	if (!retained++) failed = 0;
-	return *context = &the_context, 0;
-}
-
-API cuDevicePrimaryCtxRelease_v2(int)
-{
-	std::lock_guard<std::mutex> guard(lock);
-	if (!retained) return refuse(INVALID_CONTEXT, "the context is not retained");
-	if (--retained) return 0;
-	drain_all();
-	streams.clear();
-	release_all();
-	return 0;
-}
-
-API cuCtxSetCurrent(void *context) { return current = context, 0; }
-
-API cuMemGetInfo_v2(size_t *available, size_t *total)
-{
-	GUARD;
-	*total = total_memory(), *available = *total - std::min(*total, allocated());
-	return 0;
-}
-
-API cuMemAlloc_v2(uint64_t *address, size_t bytes)
-{
-	GUARD;
-	if (!bytes) return refuse(INVALID_VALUE, "an allocation of 0 bytes");
-	void *p = allocate(bytes, total_memory());
-	*address = (uint64_t)(uintptr_t)p;
-	return p ? 0 : refuse(OUT_OF_MEMORY, std::to_string(bytes) + " bytes beside " + std::to_string(allocated()) + " in use");
-}
-
-API cuMemFree_v2(uint64_t address)
-{
-	GUARD;
-	if (drain_all()) return failed; /* as the driver, which waits for the device */
-	return release((void *)address) ? 0 : refuse(INVALID_VALUE, "not an allocation");
-}
-
-API cuMemAllocHost_v2(void **p, size_t bytes)
-{
-	GUARD;
-	if (!(*p = malloc(bytes ? bytes : 1))) return refuse(OUT_OF_MEMORY, "host memory");
-	memset(*p, 0xff, bytes);
-	pinned[*p] = bytes;
-	return 0;
-}
-
-API cuMemFreeHost(void *p)
-{
-	std::lock_guard<std::mutex> guard(lock);
-	if (!pinned.erase(p)) return refuse(INVALID_VALUE, "not pinned memory");
-	drain_all();
-	free(p);
-	return 0;
-}
 
 API cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t n, void *s) { GUARD; return copy((void *)to, from, n, true, false, s); }
 API cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t n, void *s) { GUARD; return copy(to, (void *)from, n, false, true, s); }
