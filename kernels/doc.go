@@ -11,6 +11,6 @@
 //
 // It does not choose a backend, know what a model is, or hold any state. The
 // backends are the sub-packages reference (plain Go, what the others are tested
-// against), cpu (C with AVX-512 and AVX2 variants) and, later, cuda. Package
+// against), cpu (C with AVX-512 and AVX2 variants) and cuda (NVIDIA GPUs). Package
 // trainer and what lies below it are the callers.
 package kernels

@@ -18,6 +18,11 @@ func mirrors() map[string]any {
 		"fill_args": fillArgs{}, "convert_args": convertArgs{}, "move_args": moveArgs{}, "add_args": addArgs{},
 		"add_rows_args": addRowsArgs{}, "rotate_args": rotateArgs{}, "index_args": indexArgs{}, "sum_rows_args": sumRowsArgs{},
 		"argmax_args": argmaxArgs{}, "activation_args": activationArgs{}, "gate_args": gateArgs{},
+		"target": target{}, "gemm_args": gemmArgs{}, "add_parts_args": addPartsArgs{}, "fold_args": foldArgs{},
+		"weight": weight{}, "effective_weight_args": effectiveWeightArgs{},
+		"adamw_args": adamWArgs{}, "segment_squares_args": segmentSquaresArgs{}, "segment_sums_args": segmentSumsArgs{},
+		"column_squares_args": columnSquaresArgs{}, "norm_args": normArgs{}, "norm_backward_args": normBackwardArgs{},
+		"objective_args": objectiveArgs{}, "attention_args": attentionArgs{},
 		"head": head{}, "view": view{},
 	}
 }
@@ -32,11 +37,15 @@ func structs(t *testing.T) map[string][]member {
 	layouts := map[string][]member{}
 	definition := regexp.MustCompile(`(?s)struct (\w+) \{\n(.*?)\n\};`)
 	comment := regexp.MustCompile(`(?s)/\*.*?\*/`)
-	files, err := filepath.Glob("source/*.cu*")
-	if err != nil {
-		t.Fatal(err)
+	files := []string{"source/device.cuh"}
+	for _, pattern := range []string{"source/*.cuh", "source/*.cu"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
 	}
-	for _, f := range append([]string{"source/device.cuh"}, files...) {
+	for _, f := range files {
 		raw, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)

@@ -37,6 +37,7 @@ func attentionTable() []attentionCase {
 		{"dim-64", a(1, 2, 2, 64, 65, 63), nil, 0},
 		{"dim-80", a(1, 2, 2, 80, 33, 31), nil, 0},
 		{"dim-128", a(1, 2, 2, 128, 40, 70), nil, 0},
+		{"dim-200", causal(a(1, 2, 1, 200, 35, 35), 0), nil, 0},
 		{"causal", causal(a(2, 2, 2, 32, 65, 65), 0), nil, 0},
 		{"causal-130", causal(a(1, 2, 1, 64, 130, 130), 0), nil, 0},
 		{"causal-after-cache", causal(a(2, 4, 2, 16, 5, 69), 0), nil, 0},

@@ -14,7 +14,7 @@ func normCases() (cases []testCase) {
 		cases = append(cases, both(op, name, build)...)
 	}
 	const eps = 1e-5
-	for _, n := range append(shapes(), shape{9, 1024}) {
+	for _, n := range append(shapes(), shape{9, 1024}, shape{2, 4500}) {
 		for _, d := range []kernels.DType{kernels.F32, kernels.BF16} {
 			name := fmt.Sprintf("%v-%v", n, d)
 			add("LayerNorm", name, func(g *generator) *trial { return layerNorm(g, n, d, eps, 0.5) })

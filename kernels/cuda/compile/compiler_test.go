@@ -25,7 +25,7 @@ func TestTheSameBytesInEveryFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	const text = "//compile: sm_90a\n#include \"device.cuh\"\n" +
-		"struct scale_args { view x; float by; i32 pad; };\n" +
+		"struct scale_args { struct head head; struct view x; float by; i32 pad; };\n" +
 		"KERNEL(scale, scale_args)\n{\n\tSHARED(float, s, 32);\n\ts[thread_x()] = load(a.x, 0, thread_x());\n\tbarrier();\n" +
 		"\tstore(a.x, 0, thread_x(), mul_rn(s[thread_x() ^ 1], a.by));\n}\n"
 	var first *result

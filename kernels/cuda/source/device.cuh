@@ -34,6 +34,10 @@ struct head {
 	u64 serial; /* of this launch in its stream, from 1 on */
 };
 
+/* What one access to memory takes. */
+struct alignas(8) two { float x, y; };
+struct alignas(16) four { float at[4]; };
+
 #if defined(RESSA_SHIM)
 #include "shim.h"
 #else
@@ -41,6 +45,8 @@ struct head {
 #define KERNEL(name, args) KERNEL_WITH(, name, args)
 /* At most `threads` a block, so that the compiler knows how many registers there are. */
 #define KERNEL_BOUNDED(name, args, threads) KERNEL_WITH(__launch_bounds__(threads), name, args)
+/* So that a multiprocessor has registers for this many blocks, and the compiler aims at no more. */
+#define KERNEL_RESIDENT(name, args, threads, blocks) KERNEL_WITH(__launch_bounds__(threads, blocks), name, args)
 #define KERNEL_WITH(bounds, name, args) \
 	DEVICE void name##_body(const struct args &a); \
 	extern "C" __global__ void bounds name(const __grid_constant__ struct args a) \
@@ -77,6 +83,13 @@ DEVICE double fma_rn(double a, double b, double c) { return __fma_rn(a, b, c); }
 DEVICE float nearest(float a) { return rintf(a); } /* ties to even */
 DEVICE u32 bits_of(float a) { return __float_as_uint(a); }
 DEVICE float float_of(u32 a) { return __uint_as_float(a); }
+/* a in the low half, b in the high one; to_bf16 but for NaN's bits. */
+DEVICE u32 two_bf16(float a, float b)
+{
+	u32 d;
+	asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(d) : "f"(b), "f"(a));
+	return d;
+}
 DEVICE i32 ones(u64 a) { return __popcll(a); }
 DEVICE i32 first_one(u64 a) { return __ffsll((i64)a) - 1; } /* −1 where there is none */
 /* All 32 lanes of a warp take part. */
@@ -138,6 +151,9 @@ DEVICE u16 to_bf16(float f)
 	if (f != f) return (u16)(u >> 16 | 0x40);
 	return (u16)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
+#if defined(RESSA_SHIM)
+DEVICE u32 two_bf16(float a, float b) { return to_bf16(a) | (u32)to_bf16(b) << 16; }
+#endif
 
 /* An element of a view that is F32. */
 DEVICE float &element(const view &v, i64 row, i64 col) { return *global((float *)v.data + row * v.stride + col); }

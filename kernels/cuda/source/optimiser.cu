@@ -8,7 +8,8 @@
 enum { ADAMW_THREADS = 256, ADAMW_EACH = 4 };
 
 struct adamw_args {
-	view param, grad, m, v, mask; /* mask.data may be null */
+	struct head head;
+	struct view param, grad, m, v, mask; /* mask.data may be null */
 	float grad_scale, decay, eps;
 	float beta1, rest1, beta2, rest2; /* rest = 1 − beta */
 	float step, root; /* LR / Bias1, √Bias2 */
@@ -50,6 +51,7 @@ KERNEL_BOUNDED(adamw, adamw_args, ADAMW_THREADS)
 enum { SQUARES_THREADS = 256, SQUARES_BLOCK = 16384 };
 
 struct segment_squares_args {
+	struct head head;
 	const float *x;
 	const i64 *offsets; /* [segments + 1] in elements of x */
 	const i64 *first; /* [segments + 1] blocks before each segment */
@@ -87,6 +89,7 @@ KERNEL_BOUNDED(segment_squares, segment_squares_args, SQUARES_THREADS)
 }
 
 struct segment_sums_args {
+	struct head head;
 	double *dst;
 	const i64 *first;
 	const double *partial;
@@ -108,7 +111,8 @@ KERNEL(segment_sums, segment_sums_args)
 enum { COLUMNS = 32, COLUMN_THREADS = 256, COLUMN_ROWS = 64, COLUMN_EACH = COLUMN_ROWS * COLUMNS / COLUMN_THREADS };
 
 struct column_squares_args {
-	view dst, x;
+	struct head head;
+	struct view dst, x;
 };
 
 KERNEL_BOUNDED(column_squares, column_squares_args, COLUMN_THREADS)

@@ -9,6 +9,7 @@
 #define HERE (shim::site{file, line})
 
 #define KERNEL(name, args) KERNEL_BOUNDED(name, args, 1024)
+#define KERNEL_RESIDENT(name, args, threads, blocks) KERNEL_BOUNDED(name, args, threads)
 #define KERNEL_BOUNDED(name, args, threads) \
 	static void name##_body(const struct args &a); \
 	static shim::entry name##_entry(#name, sizeof(struct args), [](const void *p) { \

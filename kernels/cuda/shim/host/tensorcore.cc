@@ -26,6 +26,9 @@ float a_at(void **l, int r, int c)
 /* Element (r, c) of B, 16 × 8: lane 4·c + (r mod 8)/2, register r/8. */
 float b_at(void **l, int r, int c) { return half_of(((product *)l[c * 4 + r % 8 / 2])->b[r / 8], r % 2); }
 
+/* Element (r, c) of the sum: lane 4·(r mod 8) + c/2, register 2·(r/8) + c mod 2. */
+float &sum_at(void **l, int r, int c) { return ((product *)l[r % 8 * 4 + c / 2])->d[r / 8 * 2 + c % 2]; }
+
 } // namespace
 
 void load_matrix(u32 *d, const void *row, bool turned, site s)
@@ -48,18 +51,23 @@ void load_matrix(u32 *d, const void *row, bool turned, site s)
 	}, &mine, s);
 }
 
-/* Products are exact and added in float64, with one rounding at the end. */
+/* Products are exact and added in float64, k ascending, with one rounding at the end. */
 void multiply_bf16(float *d, const u32 *a, const u32 *b, site s)
 {
 	product mine{d, a, b};
 	collective([](void **l) {
-		for (int r = 0; r < 16; r++)
-			for (int c = 0; c < 8; c++) {
-				float &sum = ((product *)l[r % 8 * 4 + c / 2])->d[r / 8 * 2 + c % 2];
-				double t = sum;
-				for (int k = 0; k < 16; k++) t += (double)a_at(l, r, k) * b_at(l, k, c);
-				sum = (float)t;
+		double right[16][8];
+		for (int k = 0; k < 16; k++)
+			for (int c = 0; c < 8; c++) right[k][c] = b_at(l, k, c);
+		for (int r = 0; r < 16; r++) {
+			double sum[8];
+			for (int c = 0; c < 8; c++) sum[c] = sum_at(l, r, c);
+			for (int k = 0; k < 16; k++) {
+				double left = a_at(l, r, k);
+				for (int c = 0; c < 8; c++) sum[c] += left * right[k][c];
 			}
+			for (int c = 0; c < 8; c++) sum_at(l, r, c) = (float)sum[c];
+		}
 	}, &mine, s);
 }
 

@@ -1,0 +1,135 @@
+//go:build cgo && linux
+
+package cuda
+
+import (
+	"ressa/kernels"
+	"ressa/kernels/cuda/driver"
+)
+
+// The argument structs of product.cuh and gemm.cu.
+type (
+	target struct {
+		dst, bias, mask view
+		scale           float32
+		accumulate      int32
+	}
+	gemmArgs struct {
+		head
+		a, b          view
+		to            target
+		parts         uint64
+		depth, length int64
+	}
+	addPartsArgs struct {
+		head
+		to    target
+		parts uint64
+		count int64
+	}
+)
+
+// side, depth and plane are SIDE, DEPTH and 2·PLANE of product.cuh.
+const (
+	side         = 128
+	depth        = 16
+	planeBytes   = 6144
+	fewTiles     = 128 // with fewer than so many tiles, the depth is divided
+	leastOfSplit = 256 // of the depth
+)
+
+// product is one matrix product, whose depth counts the products of a sum.
+type product struct {
+	form  kernels.GemmForm
+	a, b  view
+	to    target
+	depth int64
+}
+
+func ceil(n, by int64) int64 { return (n + by - 1) / by }
+
+// divided returns how many blocks share each sum over a depth, and how much of it
+// each one has. Both follow from the shape.
+func divided(rows, cols, over int64) (splits, length int64) {
+	tiles := ceil(rows, side) * ceil(cols, side)
+	splits = max(1, min(fewTiles/max(1, tiles), ceil(over, leastOfSplit)))
+	length = max(depth, ceil(ceil(over, splits), depth)*depth)
+	return max(1, ceil(over, length)), length
+}
+
+// partBytes is the scratch that multiply needs: none where one block adds all.
+func (p product) partBytes() int {
+	splits, _ := divided(p.to.dst.rows, p.to.dst.cols, p.depth)
+	if splits == 1 {
+		return 0
+	}
+	return int(4 * splits * p.to.dst.rows * p.to.dst.cols)
+}
+
+// multiply launches a product; parts is scratch of partBytes.
+func (s *Stream) multiply(p product, parts uint64) {
+	rows, cols := p.to.dst.rows, p.to.dst.cols
+	splits, length := divided(rows, cols, p.depth)
+	a := &gemmArgs{a: p.a, b: p.b, to: p.to, depth: p.depth, length: length}
+	if splits > 1 {
+		a.parts = parts
+	}
+	names := [...][2][2]string{
+		kernels.NT: {{"gemm_nt_ww", "gemm_nt_wh"}, {"gemm_nt_hw", "gemm_nt_hh"}},
+		kernels.NN: {{"gemm_nn_ww", "gemm_nn_wh"}, {"gemm_nn_hw", "gemm_nn_hh"}},
+		kernels.TN: {{"gemm_tn_ww", "gemm_tn_wh"}, {"gemm_tn_hw", "gemm_tn_hh"}},
+	}
+	planes := [2]int{kernels.F32: 3, kernels.BF16: 1}
+	shared := 2 * planeBytes * (planes[p.a.dtype] + planes[p.b.dtype])
+	launchTiles(s, names[p.form][p.a.dtype][p.b.dtype], rows, cols, splits, shared, a)
+	if splits > 1 {
+		s.addParts(p.to, parts, splits)
+	}
+}
+
+// launchTiles launches a kernel with a block for each tile of side × side and split.
+func launchTiles[T any, A argument[T]](s *Stream, name string, rows, cols, splits int64, shared int, a A) {
+	down, across := ceil(rows, side), ceil(cols, side)
+	if down*across == 0 {
+		return
+	}
+	launchWith(s, name, driver.Dim{uint32(across), uint32(down), uint32(splits)}, threads, shared, int(down*across*splits), a)
+}
+
+// addParts finishes sums whose parts lie one after the other, each in dst's shape.
+func (s *Stream) addParts(to target, parts uint64, count int64) {
+	if to.bias.data == 0 && to.mask.data == 0 {
+		flatten(&to.dst)
+	}
+	blocks := to.dst.rows * ceil(to.dst.cols, threads)
+	launch(s, "add_parts", int(blocks), &addPartsArgs{to: to, parts: parts, count: count})
+}
+
+// Gemm writes or accumulates C = op(A)·op(B).
+func (s *Stream) Gemm(g kernels.GemmArgs) {
+	const op = "gemm"
+	_, _, k, err := g.Dims()
+	s.fail(err)
+	p := product{form: g.Form, a: s.view(op, "A", g.A), b: s.view(op, "B", g.B), depth: int64(k)}
+	p.to = target{dst: s.view(op, "C", g.C), scale: 1, accumulate: flag(g.Accumulate)}
+	s.product(p)
+}
+
+// product launches one that needs no other scratch than its own.
+func (s *Stream) product(p product) {
+	if s.err != nil {
+		return
+	}
+	var parts uint64
+	if n := p.partBytes(); n > 0 {
+		parts = s.temporary(n)
+	}
+	s.multiply(p, parts)
+}
+
+func flag(v bool) int32 {
+	if v {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,115 @@
+/* What the kernels of attention share: tiles of D columns in shared memory, multiplied in
+ * float32 by 16 × 16 threads. Thread (y, x) has RI rows from y·RI on of each product, so
+ * the rows of a product of weights lie with half a warp, which wrote those weights. */
+#pragma once
+#include "log.cuh"
+#include "math.cuh"
+#include "reduce.cuh"
+
+#define PAD 4 /* floats behind each row of a tile: quads of 16 rows fall into different banks */
+
+struct attention_args {
+	struct head head;
+	struct view q, k, v, o, lse, lengths; /* lengths may be absent */
+	struct view d_o, dq, dk, dv;          /* absent in the forward pass */
+	float *delta;                         /* dO·O, [batch·heads][q_len] */
+	i32 heads, kv_heads, dim, q_len, k_len, pitch, causal;
+	float scale;
+};
+
+
+DEVICE i32 across() { return (i32)thread_x() % 16; }
+DEVICE i32 down() { return (i32)thread_x() / 16; }
+DEVICE i32 least(i32 a, i32 b) { return a < b ? a : b; }
+
+/* The valid keys of sequence b, or −1 where its length is none; the first thread of a
+ * block or warp then reports it. */
+DEVICE i32 keys_of(const struct attention_args &a, i32 b, bool first)
+{
+	if (!a.lengths.data) return a.k_len;
+	i32 n = *global((const i32 *)a.lengths.data + b);
+	if (n >= 0 && n <= a.k_len) return n;
+	if (first) refuse(a.head, b, n);
+	return -1;
+}
+/* How many of n keys query i sees: the first ones. */
+DEVICE i32 visible(const struct attention_args &a, i32 n, i32 i)
+{
+	i32 seen = a.causal ? least(n, i + n - a.q_len + 1) : n;
+	return seen > 0 ? seen : 0;
+}
+
+/* tile ← ROWS rows of m from (row, col) on; zero behind `rows` rows and `dim` columns. */
+template <int ROWS, int D> DEVICE void load_tile(float *tile, const view &m, i64 row, i64 col, i32 rows, i32 dim)
+{
+	const float *from = (const float *)m.data + row * m.stride + col;
+	for (i32 i = thread_x(); i < ROWS * D; i += THREADS) {
+		i32 r = i / D, d = i % D;
+		tile[r * (D + PAD) + d] = r < rows && d < dim ? *global(from + r * m.stride + d) : 0;
+	}
+}
+/* Of acc, RI rows from `from` on of m, those below `rows` and `dim` columns. */
+template <int RI, int D> DEVICE void store_rows(const float (&acc)[RI][D / 16], const view &m, i64 row, i64 col, i32 rows, i32 dim)
+{
+	UNROLL
+	for (int i = 0; i < RI; i++) {
+		i32 r = down() * RI + i;
+		UNROLL
+		for (int c = 0; c < D / 16; c++) {
+			i32 d = 2 * across() + c / 2 * 32 + c % 2;
+			if (r < rows && d < dim) *global((float *)m.data + (row + r) * m.stride + col + d) = acc[i][c];
+		}
+	}
+}
+
+/* s[i][j] ← row y·RI + i of `rows` times row x + 16j of `cols`, d ascending */
+template <int RI, int RJ, int D> DEVICE void multiply_rows(float (&s)[RI][RJ], const float *rows, const float *cols)
+{
+	UNROLL
+	for (int i = 0; i < RI; i++)
+		UNROLL
+		for (int j = 0; j < RJ; j++) s[i][j] = 0;
+	for (int d = 0; d < D; d += 4) {
+		four r[RI], c[RJ];
+		UNROLL
+		for (int i = 0; i < RI; i++) r[i] = *(const four *)(rows + (down() * RI + i) * (D + PAD) + d);
+		UNROLL
+		for (int j = 0; j < RJ; j++) c[j] = *(const four *)(cols + (across() + 16 * j) * (D + PAD) + d);
+		UNROLL
+		for (int e = 0; e < 4; e++)
+			UNROLL
+			for (int i = 0; i < RI; i++)
+				UNROLL
+				for (int j = 0; j < RJ; j++) s[i][j] = fma_rn(r[i].at[e], c[j].at[e], s[i][j]);
+	}
+}
+/* weights ← s, which multiply_rows has laid out; only the half warp's own rows */
+template <int RI, int RJ> DEVICE void keep_weights(float *weights, const float (&s)[RI][RJ])
+{
+	warp_barrier(); /* what was there has been read */
+	UNROLL
+	for (int i = 0; i < RI; i++)
+		UNROLL
+		for (int j = 0; j < RJ; j++) weights[(down() * RI + i) * (16 * RJ + PAD) + across() + 16 * j] = s[i][j];
+	warp_barrier();
+}
+/* acc ← acc + weights (rows × N) · tile (N × D), n ascending; columns 2x + 32c and the next */
+template <int RI, int N, int D> DEVICE void multiply_columns(float (&acc)[RI][D / 16], const float *weights, const float *tile)
+{
+	for (int n = 0; n < N; n += 4) {
+		four w[RI];
+		UNROLL
+		for (int i = 0; i < RI; i++) w[i] = *(const four *)(weights + (down() * RI + i) * (N + PAD) + n);
+		UNROLL
+		for (int e = 0; e < 4; e++)
+			UNROLL
+			for (int c = 0; c < D / 32; c++) {
+				const two t = *(const two *)(tile + (n + e) * (D + PAD) + 2 * across() + 32 * c);
+				UNROLL
+				for (int i = 0; i < RI; i++) {
+					acc[i][2 * c] = fma_rn(w[i].at[e], t.x, acc[i][2 * c]);
+					acc[i][2 * c + 1] = fma_rn(w[i].at[e], t.y, acc[i][2 * c + 1]);
+				}
+			}
+	}
+}
