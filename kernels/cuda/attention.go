@@ -82,16 +82,13 @@ func (s *Stream) attention(op string, f kernels.AttentionArgs) *attentionArgs {
 	if f.HeadDim > largestHead {
 		s.fail(fmt.Errorf("%s: heads have %d dimensions, want at most %d", op, f.HeadDim, largestHead))
 	}
-	a := &attentionArgs{
+	return &attentionArgs{
 		q: s.view(op, "Q", f.Q), k: s.view(op, "K", f.K), v: s.view(op, "V", f.V), o: s.view(op, "O", f.O),
 		lse: s.view(op, "LogSumExp", f.LogSumExp), lengths: s.optional(op, "Lengths", f.Lengths),
 		heads: int32(f.Heads), kvHeads: int32(f.KVHeads), dim: int32(f.HeadDim),
 		queryLen: int32(f.QueryLen), keyLen: int32(f.KeyLen), pitch: int32(f.Pitch()), scale: f.Scale,
+		causal: flag(f.Causal),
 	}
-	if f.Causal {
-		a.causal = 1
-	}
-	return a
 }
 
 // tiled launches the kernel that is built for dim, with that much dynamic shared memory.

@@ -11,7 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"ressa/kernels"
 	"ressa/kernels/cuda/driver"
+	"ressa/kernels/cuda/source"
 )
 
 // version counts changes of the kernels that change the bits of a result.
@@ -33,7 +35,18 @@ type Device struct {
 
 // Open opens a GPU: it loads the driver and the kernels. The error says what is
 // missing.
-func Open(o Options) (*Device, error) {
+func Open(o Options) (kernels.Device, error) {
+	d, err := open(o)
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func open(o Options) (*Device, error) {
+	if o.Objects == nil {
+		o.Objects = source.Load
+	}
 	if o.Library == "" {
 		o.Library = "libcuda.so.1"
 	}
@@ -84,20 +97,20 @@ func Open(o Options) (*Device, error) {
 	if d.context, err = l.Retain(o.Device); err != nil {
 		return nil, fmt.Errorf("cuda: open GPU %d: %w", o.Device, err)
 	}
-	if err := d.load(objects.Images); err != nil {
+	if err := d.load(objects.Modules); err != nil {
 		return nil, errors.Join(fmt.Errorf("cuda: load kernels on GPU %d: %w", o.Device, err), d.Close())
 	}
 	return d, nil
 }
 
-func (d *Device) load(images [][]byte) (err error) {
+func (d *Device) load(modules []source.Module) (err error) {
 	if d.zeroes, err = d.context.NewStream(); err != nil {
 		return err
 	}
-	for _, image := range images {
-		m, err := d.context.LoadModule(image)
+	for _, module := range modules {
+		m, err := d.context.LoadModule(module.Image)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", module.Source, err)
 		}
 		d.modules = append(d.modules, m)
 	}

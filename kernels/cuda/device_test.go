@@ -11,6 +11,7 @@ import (
 	"ressa/kernels"
 	"ressa/kernels/cuda/driver"
 	"ressa/kernels/cuda/shim"
+	"ressa/kernels/cuda/source"
 )
 
 func TestKindNamesArchitectureAndCompiler(t *testing.T) {
@@ -20,11 +21,11 @@ func TestKindNamesArchitectureAndCompiler(t *testing.T) {
 	if d.Kind() != "cuda-sm80/1+shim" {
 		t.Errorf("kind is %s", d.Kind())
 	}
-	o.Objects = func(major, minor int) (Objects, error) {
+	o.Objects = func(major, minor int) (source.Images, error) {
 		if major != 8 || minor != 0 {
 			t.Errorf("asked for %d.%d, want 8.0", major, minor)
 		}
-		return Objects{Architecture: "compute_80", Images: [][]byte{[]byte("PTX")}}, nil
+		return source.Images{Architecture: source.PTX, Modules: []source.Module{{Image: []byte("PTX")}}}, nil
 	}
 	d = openDevice(t, o)
 	defer d.Close()
@@ -42,10 +43,12 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		{func(o *Options) { o.Library = "/nowhere.so" }, "load the driver: /nowhere.so"},
 		{func(o *Options) { o.Device = 3 }, "no GPU 3; there are 1"},
 		{func(o *Options) { o.Staging = -1 }, "staging -1"},
-		{func(o *Options) { o.Objects = func(int, int) (Objects, error) { return Objects{}, broken } }, "compute capability 8.0: none for this one"},
+		{func(o *Options) { o.Objects = func(int, int) (source.Images, error) { return source.Images{}, broken } }, "compute capability 8.0: none for this one"},
 		{func(o *Options) {
-			o.Objects = func(int, int) (Objects, error) { return Objects{Images: [][]byte{[]byte("invalid: ptx line 7")}}, nil }
-		}, "load kernels on GPU 0: cuModuleLoadDataEx: CUDA_ERROR_INVALID_IMAGE (200): device kernel image is invalid: invalid: ptx line 7"},
+			o.Objects = func(int, int) (source.Images, error) {
+				return source.Images{Modules: []source.Module{{Source: "norm", Image: []byte("invalid: ptx line 7")}}}, nil
+			}
+		}, "load kernels on GPU 0: norm: cuModuleLoadDataEx: CUDA_ERROR_INVALID_IMAGE (200): device kernel image is invalid: invalid: ptx line 7"},
 	} {
 		o := onShim(t)
 		c.change(&o)
@@ -93,7 +96,7 @@ func TestFreedMemoryIsReused(t *testing.T) {
 func TestMemoryIsNotReusedBeforeStreamsAreDone(t *testing.T) {
 	d := openDevice(t, onShim(t))
 	defer d.Close()
-	s, err := d.NewStream()
+	s, err := d.newStream()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +143,7 @@ func TestKeptMemoryIsReturnedWhenThereIsNoMore(t *testing.T) {
 
 func TestDeviceIsClosedAfterItsStreams(t *testing.T) {
 	d := openDevice(t, onShim(t))
-	s, err := d.NewStream()
+	s, err := d.newStream()
 	if err != nil {
 		t.Fatal(err)
 	}

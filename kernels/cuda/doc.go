@@ -1,6 +1,6 @@
 // Package cuda computes on NVIDIA GPUs of compute capability 8.0 and newer.
 //
-// It guarantees the contract of package kernels for the operations that it has:
+// It guarantees the contract of package kernels:
 // how an operation is divided follows from its shape alone, partial sums are added
 // in index order, and no value is made by atomics, so that results have the same
 // bits on every run and however streams overlap. [Device.Kind] names the

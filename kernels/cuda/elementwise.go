@@ -90,10 +90,7 @@ func (s *Stream) Rotate(x kernels.Tensor, headDim int, cos, sin, positions kerne
 	const op = "rotate"
 	s.fail(kernels.CheckRotate(x, headDim, cos, sin, positions))
 	a := &rotateArgs{x: s.view(op, "x", x), cos: s.view(op, "cos", cos), sin: s.view(op, "sin", sin),
-		positions: s.view(op, "positions", positions), half: int32(headDim / 2)}
-	if inverse {
-		a.inverse = 1
-	}
+		positions: s.view(op, "positions", positions), half: int32(headDim / 2), inverse: flag(inverse)}
 	launch(s, "rotate", tiles(x.Rows, x.Cols/2), a)
 	s.checked(op, cos.Rows)
 }

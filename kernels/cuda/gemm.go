@@ -126,10 +126,3 @@ func (s *Stream) product(p product) {
 	}
 	s.multiply(p, parts)
 }
-
-func flag(v bool) int32 {
-	if v {
-		return 1
-	}
-	return 0
-}

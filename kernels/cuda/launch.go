@@ -105,6 +105,22 @@ func (s *Stream) view(op, name string, t kernels.Tensor) view {
 	}
 }
 
+// optional is view of a tensor that may be absent.
+func (s *Stream) optional(op, name string, t kernels.Tensor) view {
+	if t.IsZero() {
+		return view{}
+	}
+	return s.view(op, name, t)
+}
+
+// flag is what kernels see of a bool.
+func flag(v bool) int32 {
+	if v {
+		return 1
+	}
+	return 0
+}
+
 // temporary returns scratch of at least so many bytes, for launches of this stream
 // from now to the next call.
 func (s *Stream) temporary(bytes int) uint64 {

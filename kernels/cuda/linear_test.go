@@ -26,7 +26,7 @@ type layerRig struct {
 
 func newLayerRig(t *testing.T) (*layerRig, *Stream) {
 	d := openDevice(t, onShim(t))
-	s, err := d.NewStream()
+	s, err := d.newStream()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,8 +38,7 @@ func newLayerRig(t *testing.T) (*layerRig, *Stream) {
 			t.Error(err)
 		}
 	})
-	p := partialStream{s, missing{}}
-	return &layerRig{t, partialDevice{d}, p, rand.New(rand.NewPCG(1, 2))}, s
+	return &layerRig{t, d, s, rand.New(rand.NewPCG(1, 2))}, s
 }
 
 func (r *layerRig) empty(rows, cols int) kernels.Tensor {
@@ -97,7 +96,7 @@ func TestEffectiveWeightHasTheBitsOfTheReference(t *testing.T) {
 		return got
 	}
 	for _, round := range []kernels.DType{kernels.F32, kernels.BF16} {
-		if !bytes.Equal(bits(partialDevice{openDevice(t, onShim(t))}, round), bits(reference.Open(), round)) {
+		if !bytes.Equal(bits(openDevice(t, onShim(t)), round), bits(reference.Open(), round)) {
 			t.Errorf("%v: other bits than the reference", round)
 		}
 	}

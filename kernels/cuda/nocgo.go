@@ -2,13 +2,13 @@
 
 package cuda
 
-import "ressa/kernels/cuda/driver"
-
-// Device is a GPU; there is none in this build.
-type Device struct{}
+import (
+	"ressa/kernels"
+	"ressa/kernels/cuda/driver"
+)
 
 // Open reports that this build cannot load the driver.
-func Open(o Options) (*Device, error) {
+func Open(o Options) (kernels.Device, error) {
 	_, err := driver.Open(o.Library)
 	return nil, err
 }

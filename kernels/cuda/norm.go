@@ -73,9 +73,7 @@ func (s *Stream) normBackward(op string, dx, dgamma, dbeta, dy, x, gamma, mean, 
 	a := normBackwardArgs{
 		dx: s.view(op, "dx", dx), dy: s.view(op, "dy", dy), x: s.view(op, "x", x), gamma: s.view(op, "gamma", gamma),
 		mean: s.optional(op, "mean", mean), rstd: s.view(op, "rstd", rstd),
-	}
-	if accumulate {
-		a.accumulate = 1
+		accumulate: flag(accumulate),
 	}
 	s.normParameters(s.optional(op, "dgamma", dgamma), s.optional(op, "dbeta", dbeta), a)
 	launch(s, "norm_backward", x.Rows, &a)

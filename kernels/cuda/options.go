@@ -1,6 +1,10 @@
 package cuda
 
-import "time"
+import (
+	"time"
+
+	"ressa/kernels/cuda/source"
+)
 
 // Options configures a device.
 type Options struct {
@@ -8,8 +12,9 @@ type Options struct {
 	Library string
 	// Device is the number of the GPU.
 	Device int
-	// Objects returns the compiled kernels for a compute capability.
-	Objects func(major, minor int) (Objects, error)
+	// Objects returns the compiled kernels for a compute capability; nil for those
+	// that are embedded.
+	Objects func(major, minor int) (source.Images, error)
 	// Uncached makes each buffer an allocation of the driver's own, of exactly its
 	// size, so that tools that check addresses see its bounds. It is slow.
 	Uncached bool
@@ -19,15 +24,6 @@ type Options struct {
 	// Patience is how long the GPU may take for what it was told before the stream
 	// that waits fails; 0 for ten minutes. Synchronize obeys its context instead.
 	Patience time.Duration
-}
-
-// Objects are the compiled kernels for one architecture.
-type Objects struct {
-	Architecture string // as sm_90a
-	// Compiler made machine code of them, as ptxas12.9; empty where they are PTX,
-	// which the driver compiles: the kind then names the GPU's own architecture.
-	Compiler string
-	Images   [][]byte // each kernel is in one of them
 }
 
 // Statistics counts a device's memory. Sizes are in bytes.

@@ -55,7 +55,15 @@ const faultBytes = 16
 var errClosed = errors.New("cuda: the stream was closed")
 
 // NewStream returns an empty stream.
-func (d *Device) NewStream() (*Stream, error) {
+func (d *Device) NewStream() (kernels.Stream, error) {
+	s, err := d.newStream()
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (d *Device) newStream() (*Stream, error) {
 	s := &Stream{device: d}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("cuda: open a stream: %w", err), s.release())

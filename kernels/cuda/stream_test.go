@@ -17,7 +17,7 @@ import (
 
 func openStream(t testing.TB, d *Device) *Stream {
 	t.Helper()
-	s, err := d.NewStream()
+	s, err := d.newStream()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,8 +10,8 @@ import (
 )
 
 // contract tests what holds for every operation: zeroed memory, order, errors
-// that come late and stick, contexts. Fill and Add are always there.
-func contract(t *testing.T, chosen selection, open func() kernels.Device) {
+// that come late and stick, contexts.
+func contract(t *testing.T, open func() kernels.Device) {
 	d := open()
 	defer closing(t, d)
 	if d.Kind() == "" {
@@ -20,14 +20,9 @@ func contract(t *testing.T, chosen selection, open func() kernels.Device) {
 	t.Run("memory", func(t *testing.T) { memory(t, d) })
 	t.Run("views", func(t *testing.T) { views(t, d) })
 	t.Run("order", func(t *testing.T) { order(t, d) })
-	if chosen.has("Add", "LayerNorm", "RMSNorm", "AddLayerNorm", "AddRMSNorm") {
-		t.Run("sums before norms", func(t *testing.T) { addedNorms(t, d) })
-	}
+	t.Run("sums before norms", func(t *testing.T) { addedNorms(t, d) })
 	t.Run("errors", func(t *testing.T) {
 		for _, c := range mistakes() {
-			if !chosen.has(c.op) {
-				continue
-			}
 			t.Run(c.name, func(t *testing.T) { sticks(t, d, c.call) })
 		}
 	})

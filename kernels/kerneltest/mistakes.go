@@ -7,7 +7,7 @@ import (
 )
 
 type mistake struct {
-	name, op string
+	name string
 	// call is wrong; x is F32 (8, 8) of its own buffer, all ones.
 	call func(s kernels.Stream, x kernels.Tensor)
 }
@@ -36,63 +36,63 @@ func mistakes() []mistake {
 			Q: one(2), K: one(3), V: one(4), O: one(5), LogSumExp: one(6), Lengths: lengths}
 	}
 	return []mistake{
-		{"absent", "Fill", func(s kernels.Stream, _ kernels.Tensor) { s.Fill(kernels.Tensor{}, 1) }},
-		{"shape", "Add", func(s kernels.Stream, x kernels.Tensor) {
+		{"absent", func(s kernels.Stream, _ kernels.Tensor) { s.Fill(kernels.Tensor{}, 1) }},
+		{"shape", func(s kernels.Stream, x kernels.Tensor) {
 			s.Add(x.SliceRows(0, 3), x.SliceRows(3, 6), x.SliceRows(6, 8))
 		}},
-		{"dtype", "Activate", func(s kernels.Stream, x kernels.Tensor) { x.DType = kernels.I32; s.Activate(x, x, kernels.ReLU) }},
-		{"beyond-buffer", "Fill", func(s kernels.Stream, x kernels.Tensor) { x.Offset = 1 << 20; s.Fill(x, 1) }},
-		{"negative-offset", "Fill", func(s kernels.Stream, x kernels.Tensor) { x.Offset = -1; s.Fill(x, 1) }},
-		{"stride", "Fill", func(s kernels.Stream, x kernels.Tensor) { x.Stride = 7; s.Fill(x, 1) }},
-		{"foreign-buffer", "Fill", func(s kernels.Stream, x kernels.Tensor) { x.Buffer = elsewhere{}; s.Fill(x, 1) }},
-		{"upload-size", "Upload", func(s kernels.Stream, x kernels.Tensor) { s.Upload(x, make([]byte, 4)) }},
-		{"download-size", "Download", func(s kernels.Stream, x kernels.Tensor) { s.Download(make([]byte, 4), x) }},
-		{"gemm", "Gemm", func(s kernels.Stream, x kernels.Tensor) {
+		{"dtype", func(s kernels.Stream, x kernels.Tensor) { x.DType = kernels.I32; s.Activate(x, x, kernels.ReLU) }},
+		{"beyond-buffer", func(s kernels.Stream, x kernels.Tensor) { x.Offset = 1 << 20; s.Fill(x, 1) }},
+		{"negative-offset", func(s kernels.Stream, x kernels.Tensor) { x.Offset = -1; s.Fill(x, 1) }},
+		{"stride", func(s kernels.Stream, x kernels.Tensor) { x.Stride = 7; s.Fill(x, 1) }},
+		{"foreign-buffer", func(s kernels.Stream, x kernels.Tensor) { x.Buffer = elsewhere{}; s.Fill(x, 1) }},
+		{"upload-size", func(s kernels.Stream, x kernels.Tensor) { s.Upload(x, make([]byte, 4)) }},
+		{"download-size", func(s kernels.Stream, x kernels.Tensor) { s.Download(make([]byte, 4), x) }},
+		{"gemm", func(s kernels.Stream, x kernels.Tensor) {
 			s.Gemm(kernels.GemmArgs{C: x.SliceRows(0, 2), A: x.SliceRows(2, 4), B: x.SliceRows(4, 7)})
 		}},
-		{"adapter-half", "LinearForward", func(s kernels.Stream, x kernels.Tensor) {
+		{"adapter-half", func(s kernels.Stream, x kernels.Tensor) {
 			w := kernels.LinearWeight{W: x.SliceRows(0, 2), A: x.SliceRows(2, 3)}
 			s.LinearForward(x.SliceRows(3, 4).SliceCols(0, 2), x.SliceRows(4, 5), w, kernels.Tensor{})
 		}},
-		{"no-adapter", "LinearBackwardAdapter", func(s kernels.Stream, x kernels.Tensor) {
+		{"no-adapter", func(s kernels.Stream, x kernels.Tensor) {
 			w := kernels.LinearWeight{W: x.SliceRows(0, 2)}
 			s.LinearBackwardAdapter(x.SliceRows(2, 3), x.SliceRows(3, 5).SliceCols(0, 1), x.SliceRows(5, 6).SliceCols(0, 2), x.SliceRows(6, 7), w)
 		}},
-		{"gather-index", "GatherRows", func(s kernels.Stream, x kernels.Tensor) {
+		{"gather-index", func(s kernels.Stream, x kernels.Tensor) {
 			s.GatherRows(x.SliceRows(0, 2), x.SliceRows(2, 5), index(s, x, 0, 3))
 		}},
-		{"gather-negative-index", "GatherRows", func(s kernels.Stream, x kernels.Tensor) {
+		{"gather-negative-index", func(s kernels.Stream, x kernels.Tensor) {
 			s.GatherRows(x.SliceRows(0, 2), x.SliceRows(2, 5), index(s, x, -1, 0))
 		}},
-		{"scatter-index", "ScatterRows", func(s kernels.Stream, x kernels.Tensor) {
+		{"scatter-index", func(s kernels.Stream, x kernels.Tensor) {
 			s.ScatterRows(x.SliceRows(1, 2), x.SliceRows(2, 3), index(s, x, 1))
 		}},
-		{"scatter-add-index", "ScatterAddRows", func(s kernels.Stream, x kernels.Tensor) {
+		{"scatter-add-index", func(s kernels.Stream, x kernels.Tensor) {
 			s.ScatterAddRows(x.SliceRows(1, 2), x.SliceRows(2, 3), index(s, x, 1))
 		}},
-		{"rotate-position", "Rotate", func(s kernels.Stream, x kernels.Tensor) {
+		{"rotate-position", func(s kernels.Stream, x kernels.Tensor) {
 			s.Rotate(x.SliceRows(1, 2), 8, x.SliceRows(2, 3).SliceCols(0, 4), x.SliceRows(3, 4).SliceCols(0, 4), index(s, x, 1), false)
 		}},
-		{"rotate-odd", "Rotate", func(s kernels.Stream, x kernels.Tensor) {
+		{"rotate-odd", func(s kernels.Stream, x kernels.Tensor) {
 			s.Rotate(x.SliceRows(1, 2), 1, x.SliceRows(2, 3), x.SliceRows(3, 4), index(s, x, 0), false)
 		}},
-		{"label", "CrossEntropyKL", func(s kernels.Stream, x kernels.Tensor) {
+		{"label", func(s kernels.Stream, x kernels.Tensor) {
 			s.CrossEntropyKL(kernels.CrossEntropyKLArgs{Logits: x.SliceRows(1, 2), Labels: index(s, x, 8), Temperature: 1, Losses: x.SliceRows(2, 3).SliceCols(0, 2)})
 		}},
-		{"temperature", "CrossEntropyKL", func(s kernels.Stream, x kernels.Tensor) {
+		{"temperature", func(s kernels.Stream, x kernels.Tensor) {
 			s.CrossEntropyKL(kernels.CrossEntropyKLArgs{Logits: x.SliceRows(1, 2), Labels: index(s, x, 1), Losses: x.SliceRows(2, 3).SliceCols(0, 2)})
 		}},
-		{"attention-length", "AttentionForward", func(s kernels.Stream, x kernels.Tensor) { s.AttentionForward(attention(x, index(s, x, 1, 2))) }},
-		{"attention-heads", "AttentionForward", func(s kernels.Stream, x kernels.Tensor) {
+		{"attention-length", func(s kernels.Stream, x kernels.Tensor) { s.AttentionForward(attention(x, index(s, x, 1, 2))) }},
+		{"attention-heads", func(s kernels.Stream, x kernels.Tensor) {
 			a := attention(x, index(s, x, 1, 1))
 			a.Heads, a.KVHeads = 3, 2
 			s.AttentionForward(a)
 		}},
-		{"added-norm", "AddRMSNorm", func(s kernels.Stream, x kernels.Tensor) {
+		{"added-norm", func(s kernels.Stream, x kernels.Tensor) {
 			one := func(i int) kernels.Tensor { return x.SliceRows(i, i+1) }
 			s.AddRMSNorm(one(1), one(2), one(3), x.SliceRows(4, 6), one(6), 1e-5, one(7).SliceCols(0, 1))
 		}},
-		{"segments", "SegmentSumSquares", func(s kernels.Stream, x kernels.Tensor) {
+		{"segments", func(s kernels.Stream, x kernels.Tensor) {
 			dst := kernels.Tensor{Buffer: x.Buffer, DType: kernels.F64, Rows: 1, Cols: 1, Stride: 1}
 			s.SegmentSumSquares(dst, x.SliceRows(4, 5), []int{0, 9})
 		}},

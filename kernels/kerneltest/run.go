@@ -41,17 +41,9 @@ type Peer struct {
 // Run holds the device that open returns to the table of cases and to the parts of
 // the contract that hold for all operations. Each case runs twice there and once
 // on every peer; all must give the bits of the first run.
-func Run(t *testing.T, open func() kernels.Device, peers ...Peer) { RunOnly(t, nil, open, peers...) }
-
-// RunOnly is Run for a backend that has only some operations yet, named as their
-// methods; nil for all. Of the contract it leaves out what needs others.
-func RunOnly(t *testing.T, operations []string, open func() kernels.Device, peers ...Peer) {
-	chosen := selection(operations)
-	t.Run("Contract", func(t *testing.T) { contract(t, chosen, open) })
+func Run(t *testing.T, open func() kernels.Device, peers ...Peer) {
+	t.Run("Contract", func(t *testing.T) { contract(t, open) })
 	byOperation(cases(), func(op string, cases []testCase) {
-		if !chosen.has(op) {
-			return
-		}
 		t.Run(op, func(t *testing.T) {
 			d := open()
 			defer closing(t, d)
@@ -75,18 +67,6 @@ func RunOnly(t *testing.T, operations []string, open func() kernels.Device, peer
 			}
 		})
 	})
-}
-
-// selection names operations; none stands for all.
-type selection []string
-
-func (s selection) has(ops ...string) bool {
-	for _, op := range ops {
-		if s != nil && !slices.Contains(s, op) {
-			return false
-		}
-	}
-	return true
 }
 
 // opened is a device that must give the bits of another one, under its name in

@@ -17,7 +17,6 @@ struct attention_args {
 	float scale;
 };
 
-
 DEVICE i32 across() { return (i32)thread_x() % 16; }
 DEVICE i32 down() { return (i32)thread_x() / 16; }
 DEVICE i32 least(i32 a, i32 b) { return a < b ? a : b; }
@@ -37,6 +36,20 @@ DEVICE i32 visible(const struct attention_args &a, i32 n, i32 i)
 {
 	i32 seen = a.causal ? least(n, i + n - a.q_len + 1) : n;
 	return seen > 0 ? seen : 0;
+}
+
+/* What a block has whose tile is ROWS queries of a head: sequence and head in one (of),
+ * the valid keys n (−1: none to do), the queries from q0 on, and where they and the keys lie. */
+struct query_tile {
+	i32 of, n, q0, rows, q_col, k_col;
+	i64 q_row, k_row;
+};
+template <int ROWS> DEVICE query_tile tile_of_queries(const struct attention_args &a)
+{
+	const i32 tiles = (a.q_len + ROWS - 1) / ROWS, all = blocks_x() / tiles, of = block_x() % all;
+	const i32 b = of / a.heads, h = of % a.heads, q0 = (tiles - 1 - (i32)block_x() / all) * ROWS; /* causal: the longest first */
+	return {of, keys_of(a, b, thread_x() == 0), q0, least(ROWS, a.q_len - q0), h * a.dim, h / (a.heads / a.kv_heads) * a.dim,
+		(i64)b * a.q_len + q0, (i64)b * a.pitch};
 }
 
 /* tile ← ROWS rows of m from (row, col) on; zero behind `rows` rows and `dim` columns. */

@@ -24,12 +24,8 @@ template <int D, int ROWS, int KEYS> DEVICE void queries(const struct attention_
 	constexpr int RI = ROWS / 16, RJ = KEYS / 16;
 	SHARED_DYNAMIC(float, q);
 	float *d_o = q + ROWS * (D + PAD), *keys = d_o + ROWS * (D + PAD), *weights = keys + KEYS * (D + PAD); /* values, then keys */
-	const i32 tiles = (a.q_len + ROWS - 1) / ROWS, all = blocks_x() / tiles, of = block_x() % all;
-	const i32 b = of / a.heads, h = of % a.heads, q0 = (tiles - 1 - (i32)block_x() / all) * ROWS; /* causal: the longest first */
-	const i32 n = keys_of(a, b, thread_x() == 0);
+	const auto [of, n, q0, rows, q_col, k_col, q_row, k_row] = tile_of_queries<ROWS>(a);
 	if (n < 0) return; /* the whole block */
-	const i64 q_row = (i64)b * a.q_len + q0, k_row = (i64)b * a.pitch;
-	const i32 q_col = h * a.dim, k_col = h / (a.heads / a.kv_heads) * a.dim, rows = least(ROWS, a.q_len - q0);
 	load_tile<ROWS, D>(q, a.q, q_row, q_col, rows, a.dim);
 	load_tile<ROWS, D>(d_o, a.d_o, q_row, q_col, rows, a.dim);
 
