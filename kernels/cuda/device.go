@@ -22,6 +22,7 @@ const version = 1
 // Device is a GPU with our kernels loaded. It is safe for concurrent use.
 type Device struct {
 	kind    string
+	gpu     GPU
 	options Options
 	context *driver.Context
 	modules []*driver.Module
@@ -91,6 +92,7 @@ func open(o Options) (*Device, error) {
 		compiler = "jit" + release
 	}
 	d := &Device{
+		gpu:     GPU{Name: p.Name, UUID: p.UUID, Capability: fmt.Sprintf("%d.%d", p.Major, p.Minor), Memory: p.Memory},
 		kind:    fmt.Sprintf("cuda-%s/%d+%s", architecture, version, compiler),
 		options: o, streams: map[*Stream]bool{}, kernels: map[string]*kernel{},
 	}
@@ -119,6 +121,15 @@ func (d *Device) load(modules []source.Module) (err error) {
 
 // Kind names the architecture, the version of the kernel set and the compiler.
 func (d *Device) Kind() string { return d.kind }
+
+// Describe returns what GPU a device of this package is.
+func Describe(d kernels.Device) (GPU, bool) {
+	own, ok := d.(*Device)
+	if !ok {
+		return GPU{}, false
+	}
+	return own.gpu, true
+}
 
 // kernel is a function of the sources, and the dynamic shared memory that its
 // launches may have.

@@ -12,6 +12,7 @@ import (
 	"ressa/kernels/cuda/driver"
 	"ressa/kernels/cuda/shim"
 	"ressa/kernels/cuda/source"
+	"ressa/kernels/reference"
 )
 
 func TestKindNamesArchitectureAndCompiler(t *testing.T) {
@@ -184,5 +185,17 @@ func TestLaunchesGetDynamicSharedMemory(t *testing.T) {
 	launch(other, "no_such_kernel", 1, &probeArgs{})
 	if err := other.Synchronize(t.Context()); err == nil || err.Error() != "cuda: kernel no_such_kernel is in none of the 1 objects" {
 		t.Errorf("a missing kernel gave %v", err)
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	d := openDevice(t, onShim(t))
+	defer d.Close()
+	g, ok := Describe(d)
+	if !ok || g.Name != "shim" || g.Capability != "8.0" || g.UUID != "GPU-00010203-0405-0607-0809-0a0b0c0d0e0f" || g.Memory <= 0 {
+		t.Errorf("%+v, %v", g, ok)
+	}
+	if g, ok := Describe(reference.Open()); ok {
+		t.Errorf("the reference is %+v", g)
 	}
 }

@@ -26,6 +26,14 @@ type Options struct {
 	Patience time.Duration
 }
 
+// GPU is what a device computes on.
+type GPU struct {
+	Name       string
+	UUID       string // as NVML writes it: GPU-…
+	Capability string // compute capability, like 9.0
+	Memory     int64  // bytes
+}
+
 // Statistics counts a device's memory. Sizes are in bytes.
 type Statistics struct {
 	InUse, PeakInUse       int // of the pieces behind buffers that were not freed

@@ -20,6 +20,7 @@ typedef int result;
 	F(cuDeviceGet, (int *device, int ordinal), (device, ordinal)) \
 	F(cuDeviceGetName, (char *name, int bytes, int device), (name, bytes, device)) \
 	F(cuDeviceTotalMem_v2, (size_t *bytes, int device), (bytes, device)) \
+	F(cuDeviceGetUuid_v2, (unsigned char *uuid, int device), (uuid, device)) \
 	F(cuDeviceGetAttribute, (int *value, int attribute, int device), (value, attribute, device)) \
 	F(cuDevicePrimaryCtxRetain, (void **context, int device), (context, device)) \
 	F(cuDevicePrimaryCtxRelease_v2, (int device), (device)) \

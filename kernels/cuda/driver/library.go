@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"runtime"
 	"unsafe"
 )
 
@@ -29,6 +30,8 @@ type Library struct {
 func Open(path string) (*Library, error) {
 	name := C.CString(path)
 	defer C.free(unsafe.Pointer(name))
+	runtime.LockOSThread() // what dlerror says is the thread's own
+	defer runtime.UnlockOSThread()
 	h := C.dlopen(name, C.RTLD_NOW|C.RTLD_LOCAL)
 	if h == nil {
 		return nil, fmt.Errorf("cuda: load the driver: %s", C.GoString(C.dlerror()))
@@ -101,8 +104,9 @@ func (l *Library) Devices() (int, error) {
 // Properties are what does not change about a GPU.
 type Properties struct {
 	Name            string
-	Major, Minor    int   // compute capability
-	Memory          int64 // bytes
+	UUID            string // as NVML and nvidia-smi write it: GPU-…
+	Major, Minor    int    // compute capability
+	Memory          int64  // bytes
 	Multiprocessors int
 	SharedOptin     int // the most shared memory that a block can ask for, in bytes
 	CopyEngines     int
@@ -122,7 +126,12 @@ func (l *Library) Properties(i int) (Properties, error) {
 	if err := l.check("cuDeviceTotalMem_v2", C.call_cuDeviceTotalMem_v2(l.c, &memory, device)); err != nil {
 		return Properties{}, err
 	}
-	p := Properties{Name: C.GoString(&name[0]), Memory: int64(memory)}
+	var uuid [16]byte
+	if err := l.check("cuDeviceGetUuid_v2", C.call_cuDeviceGetUuid_v2(l.c, (*C.uchar)(&uuid[0]), device)); err != nil {
+		return Properties{}, err
+	}
+	p := Properties{Name: C.GoString(&name[0]), Memory: int64(memory),
+		UUID: fmt.Sprintf("GPU-%x-%x-%x-%x-%x", uuid[:4], uuid[4:6], uuid[6:8], uuid[8:10], uuid[10:])}
 	for _, a := range []struct {
 		number C.int // CUdevice_attribute
 		value  *int

@@ -48,6 +48,11 @@ API cuDeviceGetCount(int *n) { return *n = 1, 0; }
 API cuDeviceGet(int *device, int ordinal) { return ordinal ? refuse(101, "no such device") : (*device = 0, 0); }
 API cuDeviceGetName(char *name, int bytes, int) { return strncpy(name, "shim", bytes), 0; }
 API cuDeviceTotalMem_v2(size_t *bytes, int) { return *bytes = total_memory(), 0; }
+API cuDeviceGetUuid_v2(unsigned char *uuid, int)
+{
+	for (int i = 0; i < 16; i++) uuid[i] = i;
+	return 0;
+}
 
 API cuDeviceGetAttribute(int *value, int attribute, int)
 {
