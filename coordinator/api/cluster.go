@@ -81,11 +81,12 @@ type NodeInfo struct {
 
 // Device is what computes on a node.
 type Device struct {
-	Name   string  `json:"name"`   // cpu, cuda:0, …
-	Kind   string  `json:"kind"`   // numeric kind
-	Speed  float64 `json:"speed"`  // flop/s of a dense product, measured when the node starts
-	Memory int64   `json:"memory"` // free bytes when the node starts
-	Note   string  `json:"note,omitempty"`
+	Name    string  `json:"name"`              // cpu, cuda:0, …
+	Kind    string  `json:"kind"`              // numeric kind
+	Compute string  `json:"compute,omitempty"` // [ComputeBF16], or empty for [ComputeFP32]
+	Speed   float64 `json:"speed"`             // flop/s of a dense product, measured when the node starts
+	Memory  int64   `json:"memory"`            // free bytes when the node starts
+	Note    string  `json:"note,omitempty"`
 }
 
 // Node states.
@@ -202,7 +203,8 @@ type Inspection struct {
 	Strict  bool          `json:"strict"`
 	// Microbatches of a step.
 	Microbatches int    `json:"microbatches"`
-	Wire         string `json:"wire"` // fp32 or bf16
+	Wire         string `json:"wire"`              // fp32 or bf16
+	Compute      string `json:"compute,omitempty"` // [ComputeBF16], or empty for [ComputeFP32]
 	Error        string `json:"error,omitempty"`
 	ExitCode     int    `json:"exit_code,omitempty"`
 }

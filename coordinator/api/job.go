@@ -122,6 +122,12 @@ const (
 	RecomputeBlocks = "blocks" // the inputs of blocks alone
 )
 
+// What [Train.Compute] may be.
+const (
+	ComputeFP32 = "fp32"
+	ComputeBF16 = "bf16"
+)
+
 // Train says how long and how fast.
 type Train struct {
 	Steps int `yaml:"steps" range:"[0,2147483647]"`
@@ -140,6 +146,9 @@ type Train struct {
 	ClipNorm     float64 `yaml:"clip_norm" range:"[0,1000000000]"`
 	// Wire is what gradients and activations are rounded to between ranks: fp32 or bf16.
 	Wire string `yaml:"wire"`
+	// Compute is [ComputeFP32], or [ComputeBF16]: products of matrices and attention
+	// round their operands to bfloat16 and add up in float32. Only CUDA devices do.
+	Compute string `yaml:"compute,omitempty"`
 	// Recompute is [RecomputeNone], or saves memory for time: backward computes again
 	// what is not kept. It changes no bit.
 	Recompute string `yaml:"recompute,omitempty"`
@@ -195,7 +204,7 @@ func Default() Job {
 		},
 		Train: Train{
 			Steps: 1000, Batch: 32, Microbatches: 8, LR: 1e-4, Schedule: "cosine", Warmup: 10,
-			Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, ClipNorm: 1, Wire: "fp32", Recompute: RecomputeNone, CheckpointEvery: 100, Keep: 2, KeepState: KeepMemory, Store: NodesStore, Numerics: "strict",
+			Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, ClipNorm: 1, Wire: "fp32", Compute: ComputeFP32, Recompute: RecomputeNone, CheckpointEvery: 100, Keep: 2, KeepState: KeepMemory, Store: NodesStore, Numerics: "strict",
 		},
 		Distill:  Distill{Lambda: 0.5, Temperature: 1, KLReduction: "token", Teachers: map[string]float64{"dense-dense": 1}},
 		Evaluate: Evaluate{Batch: 128, MaxNewTokens: 16, Blind: true, ValidationLimit: 1000},

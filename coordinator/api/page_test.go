@@ -111,6 +111,7 @@ func TestPageHasEveryChoice(t *testing.T) {
 		"adapter.method":       func(j *Job) { j.Adapter.Method = "?" },
 		"train.schedule":       func(j *Job) { j.Train.Schedule = "?" },
 		"train.wire":           func(j *Job) { j.Train.Wire = "?" },
+		"train.compute":        func(j *Job) { j.Train.Compute = "?" },
 		"train.numerics":       func(j *Job) { j.Train.Numerics = "?" },
 		"distill.kl_reduction": func(j *Job) { j.Distill.KLReduction = "?" },
 		"export.dtype":         func(j *Job) { j.Export.DType = "?" },

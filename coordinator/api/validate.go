@@ -30,6 +30,7 @@ func (j Job) Validate() error {
 		oneOf("train.schedule", j.Train.Schedule, "constant", "cosine", "linear"),
 		atMost("train.warmup", j.Train.Warmup, "train.steps", j.Train.Steps),
 		oneOf("train.wire", j.Train.Wire, "bf16", "fp32"),
+		oneOf("train.compute", j.Train.Compute, ComputeBF16, ComputeFP32),
 		oneOf("train.recompute", j.Train.Recompute, RecomputeBlocks, RecomputeMLPs, RecomputeNone),
 		oneOf("train.keep_state", j.Train.KeepState, KeepCheckpoints, KeepMemory),
 		j.Train.store(),

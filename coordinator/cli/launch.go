@@ -10,7 +10,7 @@ import (
 // LocalOptions say how a job runs on this machine.
 type LocalOptions struct {
 	Dir     string // the run's folder
-	Device  string // auto or cpu
+	Device  string // see api.ParseDevice
 	Threads int    // 0: all processors
 	Replace bool   // discard a run that Dir holds already
 	Emit    func(api.Event)

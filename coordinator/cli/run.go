@@ -31,9 +31,9 @@ func (f *RunFlags) Register(cmd *cobra.Command) {
 
 // registerDevice adds the flags that say what computes.
 func (f *RunFlags) registerDevice(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.Device, "device", "auto", "what computes: auto or cpu")
+	cmd.Flags().StringVar(&f.Device, "device", "auto", "what computes: auto (a GPU where one can be used), cpu, cuda or cuda:N")
 	cmd.Flags().IntVar(&f.Threads, "threads", 0, "processor threads, of each node where it starts several; 0 uses all. Results do not depend on it")
-	complete(cmd, "device", "auto", "cpu")
+	complete(cmd, "device", "auto", "cpu", "cuda")
 }
 
 // registerView adds the flag that says how a job is followed.
@@ -68,6 +68,9 @@ func (f *RunFlags) Local(cmd *cobra.Command) (LocalOptions, View, error) {
 		return LocalOptions{}, nil, err
 	}
 	if err := api.CheckThreads(f.Threads); err != nil {
+		return LocalOptions{}, nil, err
+	}
+	if _, err := api.ParseDevice(f.Device); err != nil {
 		return LocalOptions{}, nil, err
 	}
 	return LocalOptions{Dir: f.Dir, Device: f.Device, Threads: f.Threads, Emit: view.Event, Log: f.logger(cmd)}, view, nil

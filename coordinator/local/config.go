@@ -23,7 +23,7 @@ type Config struct {
 	Dir string
 	// Binary is ressa itself, as os.Executable gives it.
 	Binary string
-	// Device is what each trainer computes on: auto or cpu.
+	// Device is what each trainer computes on; see api.ParseDevice.
 	Device string
 	// Threads of each trainer; 0 divides the processors among them.
 	Threads int

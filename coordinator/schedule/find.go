@@ -50,12 +50,15 @@ func wanted(j *state.Job, there int) []wants {
 }
 
 // find looks for a plan on the nodes of a pool, of which the job holds and prefers
-// its own. Groups are tried from the largest on.
+// its own. Groups are tried from the fastest on.
 func (d *decider) find(j *state.Job, p *pool, own map[string]bool) found {
 	none := found{err: errors.New("no node is free"), few: true}
 	groups := p.of(j)
 	if len(groups) == 0 && len(p.nodes) > 0 {
 		what := "of a numeric kind"
+		if j.Inspection.Compute != "" {
+			what = "that computes in " + j.Inspection.Compute + " (train.compute)"
+		}
 		if j.Inspection.Strict && j.Kind != "" {
 			what = "of " + j.Kind + ", on which this strict job began"
 		}
@@ -71,7 +74,7 @@ func (d *decider) find(j *state.Job, p *pool, own map[string]bool) found {
 			if errors.Is(f.err, errBudget) {
 				return f
 			}
-			// What the largest group lacks tells most, too few nodes tell least.
+			// What the first group lacks tells most, too few nodes tell least.
 			if i == 0 && k == 0 || none.few && !f.few {
 				none = f
 			}

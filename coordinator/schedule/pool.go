@@ -23,8 +23,9 @@ type pool struct {
 }
 
 type poolKey struct {
-	strict bool
-	kind   string // that a strict job began on; empty for any
+	strict  bool
+	kind    string // that a strict job began on; empty for any
+	compute string // see api.Inspection
 }
 
 func newPool(nodes ...*state.Node) *pool {
@@ -51,10 +52,11 @@ type offered struct {
 	memory       int64
 }
 
-// of sorts the pool's nodes by what kinds they can run a job on; the largest group
-// comes first, of equal ones the fastest.
+// of sorts the pool's nodes by what kinds they can run a job on; the group that is
+// fastest together comes first, of equal ones the largest: a GPU before many
+// processors.
 func (p *pool) of(j *state.Job) []*group {
-	key := poolKey{j.Inspection.Strict, ""}
+	key := poolKey{strict: j.Inspection.Strict, compute: j.Inspection.Compute}
 	if key.strict {
 		key.kind = j.Kind
 	}
@@ -69,7 +71,7 @@ func (p *pool) of(j *state.Job) []*group {
 			if !key.strict {
 				kind = mixed
 			}
-			if dev.Kind == "" || seen[kind] || key.kind != "" && key.kind != kind {
+			if dev.Kind == "" || dev.Compute != key.compute || seen[kind] || key.kind != "" && key.kind != kind {
 				continue
 			}
 			seen[kind] = true
@@ -87,7 +89,7 @@ func (p *pool) of(j *state.Job) []*group {
 		out = append(out, g)
 	}
 	slices.SortFunc(out, func(a, b *group) int {
-		return cmp.Or(cmp.Compare(len(b.nodes), len(a.nodes)), cmp.Compare(b.speed, a.speed), strings.Compare(a.kind, b.kind))
+		return cmp.Or(cmp.Compare(b.speed, a.speed), cmp.Compare(len(b.nodes), len(a.nodes)), strings.Compare(a.kind, b.kind))
 	})
 	p.groups[key] = out
 	return out

@@ -29,6 +29,7 @@ type sim struct {
 	nodes  map[string]*fakeNode
 	bytes  int64 // of a block's weights
 	relax  bool
+	bf16   bool // what jobs compute in, and GPUs offer too
 	log    strings.Builder
 
 	stalled string // as shown
@@ -88,6 +89,9 @@ func (s *sim) node(name, kind string, memory int64) {
 	}
 	info := api.NodeInfo{Name: name, Session: fmt.Sprint(name, "-", n.session), PID: 100 + n.session, Version: "1", Threads: 1, Tensors: []string{"nats://10.0.0.1:1"},
 		Devices: []api.Device{{Name: device, Kind: kind, Speed: 1e9, Memory: memory}}, Bandwidth: 1e9, Latency: 1e-4}
+	if device != "cpu" && s.bf16 {
+		info.Devices = append(info.Devices, api.Device{Name: device, Kind: kind + "-bf16", Compute: api.ComputeBF16, Speed: 3e9, Memory: memory})
+	}
 	reason, err := Admit(s.state, s.leases.Of(name, s.now), info, "1", s.config)
 	if err != nil {
 		s.say("node %s is refused: %v", name, err)
@@ -105,7 +109,11 @@ func (s *sim) submit(id string, nodes int) {
 
 func (s *sim) inspection() api.Inspection {
 	block := shard.Block{Forward: 1e6, Backward: 2e6, Weights: s.bytes}
-	return api.Inspection{Name: "job", Steps: 100, Strict: !s.relax, Microbatches: 4, Wire: "fp32", Profile: shard.Profile{CutBytes: 64, Flows: 1, Towers: []shard.Tower{
+	compute := ""
+	if s.bf16 {
+		compute = api.ComputeBF16
+	}
+	return api.Inspection{Compute: compute, Name: "job", Steps: 100, Strict: !s.relax, Microbatches: 4, Wire: "fp32", Profile: shard.Profile{CutBytes: 64, Flows: 1, Towers: []shard.Tower{
 		{Role: shard.Vision, Blocks: []shard.Block{block}, HiddenBytes: 64, Flows: 1}, {Role: shard.Language, Blocks: []shard.Block{block}, HiddenBytes: 64, Flows: 1}}}}
 }
 
@@ -375,6 +383,18 @@ func TestScenarios(t *testing.T) {
 			s.pass(5 * time.Second)
 			s.node("large", "cpu", 100*gigabyte)
 			s.pass(2 * time.Second)
+		},
+		"what products are computed in": func(s *sim) {
+			s.bf16 = true
+			s.node("n1", "cpu-avx512", gigabyte)
+			s.pass(time.Second)
+			s.submit("aaaaaaaa", 1)
+			s.pass(2 * time.Second)
+			s.node("n2", "cuda-sm90", gigabyte)
+			s.pass(2 * time.Second)
+			s.bf16 = false
+			s.submit("bbbbbbbb", 1)
+			s.pass(time.Second)
 		},
 		"numeric kinds": func(s *sim) {
 			s.node("n1", "cpu-avx512", gigabyte)
