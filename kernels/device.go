@@ -125,9 +125,12 @@ type Dense interface {
 
 // SparseLoRA is the linear layer that Ressa trains: a frozen weight, a mask and
 // a low-rank adapter under that mask. x is (T, in), y and dy (T, out), all F32.
-// No operation holds a dense weight gradient or a full effective weight: they
-// exist a tile at a time. The effective weight is that of [LinearWeight.Check]'s
-// documentation, the same bits in every operation.
+// Dense weight gradients and effective weights are held only where they are the
+// result. Elsewhere a gradient exists a tile at a time, and an effective weight a
+// tile or a panel at a time; a panel is of bounded size, so that a small layer may
+// be one. The effective weight is that of [LinearWeight.Check]'s documentation, the
+// same bits in every operation; what a backend rounds operands of products to is
+// part of its numeric kind.
 type SparseLoRA interface {
 	// LinearForward writes y = x·W_effᵀ + bias. bias is F32 or BF16 (1, out) or absent.
 	LinearForward(y, x Tensor, w LinearWeight, bias Tensor)

@@ -32,6 +32,12 @@ func openDevice(t testing.TB, o Options) *Device {
 	return d
 }
 
+// rounding returns options for a device whose products round their operands.
+func rounding(o Options) Options {
+	o.Compute = kernels.BF16
+	return o
+}
+
 // Each buffer is an allocation of its own for one of the two, so that the shim sees
 // every access outside a buffer.
 func TestOnShim(t *testing.T) {
@@ -41,4 +47,11 @@ func TestOnShim(t *testing.T) {
 		return func() kernels.Device { return openDevice(t, o) }
 	}
 	kerneltest.Run(t, opening(exact), kerneltest.Peer{Name: "cached", Open: opening(cached)})
+}
+
+// Operands that bfloat16 can represent lose nothing, so the tolerances stay.
+func TestRoundingOnShim(t *testing.T) {
+	o := rounding(onShim(t))
+	o.Uncached = true
+	kerneltest.Table{Factors: kernels.BF16}.Run(t, func() kernels.Device { return openDevice(t, o) })
 }

@@ -60,6 +60,9 @@ func open(o Options) (*Device, error) {
 	if o.Staging == 0 {
 		o.Staging = 16 << 20
 	}
+	if o.Compute != kernels.F32 && o.Compute != kernels.BF16 {
+		return nil, fmt.Errorf("cuda: products of %v, want %v or %v", o.Compute, kernels.F32, kernels.BF16)
+	}
 	l, err := driver.Open(o.Library)
 	if err != nil {
 		return nil, err
@@ -91,6 +94,9 @@ func open(o Options) (*Device, error) {
 		}
 		compiler = "jit" + release
 	}
+	if o.Compute == kernels.BF16 {
+		architecture += "-bf16"
+	}
 	d := &Device{
 		gpu:     GPU{Name: p.Name, UUID: p.UUID, Capability: fmt.Sprintf("%d.%d", p.Major, p.Minor), Memory: p.Memory},
 		kind:    fmt.Sprintf("cuda-%s/%d+%s", architecture, version, compiler),
@@ -119,7 +125,8 @@ func (d *Device) load(modules []source.Module) (err error) {
 	return nil
 }
 
-// Kind names the architecture, the version of the kernel set and the compiler.
+// Kind names the architecture, what products round their operands to where they do,
+// the version of the kernel set and the compiler, as cuda-sm90a-bf16/1+ptxas12.4.
 func (d *Device) Kind() string { return d.kind }
 
 // Describe returns what GPU a device of this package is.

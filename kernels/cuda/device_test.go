@@ -22,6 +22,13 @@ func TestKindNamesArchitectureAndCompiler(t *testing.T) {
 	if d.Kind() != "cuda-sm80/1+shim" {
 		t.Errorf("kind is %s", d.Kind())
 	}
+	o.Compute = kernels.BF16
+	d = openDevice(t, o)
+	defer d.Close()
+	if d.Kind() != "cuda-sm80-bf16/1+shim" {
+		t.Errorf("kind is %s where products round", d.Kind())
+	}
+	o.Compute = kernels.F32
 	o.Objects = func(major, minor int) (source.Images, error) {
 		if major != 8 || minor != 0 {
 			t.Errorf("asked for %d.%d, want 8.0", major, minor)
@@ -44,6 +51,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		{func(o *Options) { o.Library = "/nowhere.so" }, "load the driver: /nowhere.so"},
 		{func(o *Options) { o.Device = 3 }, "no GPU 3; there are 1"},
 		{func(o *Options) { o.Staging = -1 }, "staging -1"},
+		{func(o *Options) { o.Compute = kernels.F64 }, "products of fp64, want fp32 or bf16"},
 		{func(o *Options) { o.Objects = func(int, int) (source.Images, error) { return source.Images{}, broken } }, "compute capability 8.0: none for this one"},
 		{func(o *Options) {
 			o.Objects = func(int, int) (source.Images, error) {

@@ -38,6 +38,25 @@ const (
 	leastOfSplit = 256 // of the depth
 )
 
+// What an operand is in memory, and in how many parts it is multiplied, as in
+// product.cuh.
+const (
+	whole   = iota // float32, three parts
+	half           // bfloat16
+	rounded        // float32 as one part
+)
+
+// taken is what a product makes of an operand.
+func (s *Stream) taken(v view) int {
+	switch {
+	case v.dtype == int32(kernels.BF16):
+		return half
+	case s.device.options.Compute == kernels.BF16:
+		return rounded
+	}
+	return whole
+}
+
 // product is one matrix product, whose depth counts the products of a sum.
 type product struct {
 	form  kernels.GemmForm
@@ -66,24 +85,24 @@ func (p product) partBytes() int {
 	return int(4 * splits * p.to.dst.rows * p.to.dst.cols)
 }
 
-// multiply launches a product; parts is scratch of partBytes.
-func (s *Stream) multiply(p product, parts uint64) {
+// multiply launches a product; scratch has partBytes.
+func (s *Stream) multiply(p product, scratch uint64) {
 	rows, cols := p.to.dst.rows, p.to.dst.cols
 	splits, length := divided(rows, cols, p.depth)
 	a := &gemmArgs{a: p.a, b: p.b, to: p.to, depth: p.depth, length: length}
 	if splits > 1 {
-		a.parts = parts
+		a.parts = scratch
 	}
-	names := [...][2][2]string{
-		kernels.NT: {{"gemm_nt_ww", "gemm_nt_wh"}, {"gemm_nt_hw", "gemm_nt_hh"}},
-		kernels.NN: {{"gemm_nn_ww", "gemm_nn_wh"}, {"gemm_nn_hw", "gemm_nn_hh"}},
-		kernels.TN: {{"gemm_tn_ww", "gemm_tn_wh"}, {"gemm_tn_hw", "gemm_tn_hh"}},
+	names := [...][3][3]string{
+		kernels.NT: {{"gemm_nt_ww", "gemm_nt_wh"}, {"gemm_nt_hw", "gemm_nt_hh", "gemm_nt_hr"}, {half: "gemm_nt_rh", rounded: "gemm_nt_rr"}},
+		kernels.NN: {{"gemm_nn_ww", "gemm_nn_wh"}, {"gemm_nn_hw", "gemm_nn_hh", "gemm_nn_hr"}, {half: "gemm_nn_rh", rounded: "gemm_nn_rr"}},
+		kernels.TN: {{"gemm_tn_ww", "gemm_tn_wh"}, {"gemm_tn_hw", "gemm_tn_hh", "gemm_tn_hr"}, {half: "gemm_tn_rh", rounded: "gemm_tn_rr"}},
 	}
-	planes := [2]int{kernels.F32: 3, kernels.BF16: 1}
-	shared := 2 * planeBytes * (planes[p.a.dtype] + planes[p.b.dtype])
-	launchTiles(s, names[p.form][p.a.dtype][p.b.dtype], rows, cols, splits, shared, a)
+	parts := [...]int{whole: 3, half: 1, rounded: 1}
+	ta, tb := s.taken(p.a), s.taken(p.b)
+	launchTiles(s, names[p.form][ta][tb], rows, cols, splits, 2*planeBytes*(parts[ta]+parts[tb]), a)
 	if splits > 1 {
-		s.addParts(p.to, parts, splits)
+		s.addParts(p.to, scratch, splits)
 	}
 }
 

@@ -35,7 +35,7 @@ func structs(t *testing.T) map[string][]member {
 	t.Helper()
 	sizes := map[string]int{"i32": 4, "u32": 4, "float": 4, "i64": 8, "u64": 8, "double": 8}
 	layouts := map[string][]member{}
-	definition := regexp.MustCompile(`(?s)struct (\w+) \{\n(.*?)\n\};`)
+	definition := regexp.MustCompile(`(?sm)^struct (\w+) \{\n(.*?)\n\};`)
 	comment := regexp.MustCompile(`(?s)/\*.*?\*/`)
 	files := []string{"source/device.cuh"}
 	for _, pattern := range []string{"source/*.cuh", "source/*.cu"} {

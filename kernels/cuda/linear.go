@@ -42,13 +42,14 @@ func (v view) slice(lo, hi int64) view {
 // panelled multiplies with the effective weight panel after panel, each at most
 // bytes large where one tile's rows or columns allow it.
 func (s *Stream) panelled(p product, w weight, bytes int64) {
-	if w.plain() {
+	compute := s.device.options.Compute
+	if w.plain(compute) {
 		p.b = w.w
 		s.product(p)
 		return
 	}
 	// The panel's width is the product's; its length is the depth.
-	all, d := p.to.dst.cols, w.dtype()
+	all, d := p.to.dst.cols, w.dtype(compute)
 	width := max(side, bytes/max(1, p.depth*int64(d.Size()))/side*side)
 	if s.err != nil || p.to.dst.rows == 0 {
 		return
@@ -126,6 +127,10 @@ func (s *Stream) linearBackwardAdapter(dA, dB, dy, x kernels.Tensor, w kernels.L
 	if s.err != nil {
 		return
 	}
+	name := "sddmm_fold"
+	if s.device.options.Compute == kernels.BF16 {
+		name = "sddmm_fold_rounded"
+	}
 	out, in, rank := a.dy.cols, a.x.cols, a.a.rows
 	across := ceil(in, side)
 	a.splits, a.length = divided(out, in, a.x.rows)
@@ -138,7 +143,7 @@ func (s *Stream) linearBackwardAdapter(dA, dB, dy, x kernels.Tensor, w kernels.L
 		hi := min(out, lo+height)
 		f := a
 		f.dy, f.mask, f.b = a.dy.columns(lo, hi), a.mask.slice(lo, hi), a.b.slice(lo, hi)
-		launchTiles(s, "sddmm_fold", hi-lo, in, a.splits, foldShared, &f)
+		launchTiles(s, name, hi-lo, in, a.splits, foldShared, &f)
 		rows := db
 		rows.dst = db.dst.slice(lo, hi)
 		s.addParts(rows, a.db, across*a.splits)

@@ -24,8 +24,10 @@ type layerRig struct {
 	rng    *rand.Rand
 }
 
-func newLayerRig(t *testing.T) (*layerRig, *Stream) {
-	d := openDevice(t, onShim(t))
+func newLayerRig(t *testing.T) (*layerRig, *Stream) { return layerRigOn(t, onShim(t)) }
+
+func layerRigOn(t *testing.T, o Options) (*layerRig, *Stream) {
+	d := openDevice(t, o)
 	s, err := d.newStream()
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package cuda
 import (
 	"time"
 
+	"ressa/kernels"
 	"ressa/kernels/cuda/source"
 )
 
@@ -12,6 +13,10 @@ type Options struct {
 	Library string
 	// Device is the number of the GPU.
 	Device int
+	// Compute is what operands of products of matrices are rounded to: F32, not at
+	// all, or BF16, once, as the kernel loads them. Sums are float32 and tensors keep
+	// their dtypes either way. It is part of the device's kind.
+	Compute kernels.DType
 	// Objects returns the compiled kernels for a compute capability; nil for those
 	// that are embedded.
 	Objects func(major, minor int) (source.Images, error)

@@ -40,18 +40,20 @@ func (s *Stream) weight(op string, w kernels.LinearWeight) weight {
 	return v
 }
 
-// plain reports whether W itself is the effective weight.
-func (w weight) plain() bool {
-	return w.starts.data == 0 && w.mask.data == 0 && w.a.data == 0 && !w.rounds()
+// plain reports whether products that round to compute can take W itself for the
+// effective weight.
+func (w weight) plain(compute kernels.DType) bool {
+	return w.starts.data == 0 && w.mask.data == 0 && w.a.data == 0 && (!w.rounds() || compute == kernels.BF16)
 }
 
 func (w weight) rounds() bool {
 	return w.w.dtype == int32(kernels.F32) && w.round == int32(kernels.BF16)
 }
 
-// dtype is the smallest that holds the effective weight exactly.
-func (w weight) dtype() kernels.DType {
-	if w.round == int32(kernels.BF16) || w.w.dtype == int32(kernels.BF16) && w.a.data == 0 {
+// dtype is the smallest that holds the effective weight as exactly as products take
+// it that round to compute.
+func (w weight) dtype(compute kernels.DType) kernels.DType {
+	if compute == kernels.BF16 || w.round == int32(kernels.BF16) || w.w.dtype == int32(kernels.BF16) && w.a.data == 0 {
 		return kernels.BF16
 	}
 	return kernels.F32

@@ -2,7 +2,8 @@
 // each case on a device and on package reference and compares them within the
 // tolerance of the operation ([Tolerances], with the reason for each), and demands
 // the same bits of a second run and of each [Peer], such as the same device with
-// another number of threads.
+// another number of threads. A [Table] of its own holds a device that rounds the
+// operands of products.
 //
 // It guarantees that every operation of [kernels.Stream] is covered, at sizes on
 // and off any tile, dense and as views with offset and stride. Everything outside

@@ -20,7 +20,7 @@ func shapes() []shape {
 
 // both returns a case on dense operands and on views with offset and stride.
 func both(op, name string, build func(g *generator) *trial) []testCase {
-	return []testCase{{op, name, false, build}, {op, name, true, build}}
+	return []testCase{{op: op, name: name, build: build}, {op: op, name: name, strided: true, build: build}}
 }
 
 func elementwiseCases() (cases []testCase) {

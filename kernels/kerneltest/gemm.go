@@ -44,6 +44,6 @@ func gemm(g *generator, form kernels.GemmForm, m, n, k int, dA, dB kernels.DType
 	}
 	return with(func(s kernels.Stream, x []kernels.Tensor) {
 		s.Gemm(kernels.GemmArgs{C: x[0], A: x[1], B: x[2], Form: form, Accumulate: accumulate})
-	}, c, g.normalOf("A", dA, a.rows, a.cols, 1), g.normalOf("B", dB, b.rows, b.cols, 1),
+	}, c, g.factorOf("A", dA, a.rows, a.cols, 1), g.factorOf("B", dB, b.rows, b.cols, 1),
 	).within(summed("Gemm", float64(k), []int{0}, 0, 1, 2))
 }

@@ -156,6 +156,14 @@ func linearCases() (cases []testCase) {
 	return cases
 }
 
+// rounding is what the effective weight of a layer is rounded to where it is multiplied.
+func (g *generator) rounding(l layer) kernels.DType {
+	if g.factors == kernels.BF16 {
+		return kernels.BF16
+	}
+	return l.round
+}
+
 // effectiveWeight writes the weight twice, as float32 and as the dtype it is
 // rounded to; both must be the same numbers.
 func effectiveWeight(g *generator, l layer) *trial {
@@ -184,10 +192,11 @@ func effectiveWeight(g *generator, l layer) *trial {
 }
 
 func linearForward(g *generator, l layer) *trial {
+	l.round = g.rounding(l)
 	w, mask, weight := g.weight(l, 3)
 	effective := g.out("W_eff", l.out, l.in)
 	effective.mask = mask
-	operands := append([]*operand{g.out("y", l.tokens, l.out), effective, g.normal("x", l.tokens, l.in, 1)}, w...)
+	operands := append([]*operand{g.out("y", l.tokens, l.out), effective, g.factor("x", l.tokens, l.in, 1)}, w...)
 	named := []int{2}
 	if l.bias != "" {
 		d := kernels.F32
@@ -215,6 +224,7 @@ func linearForward(g *generator, l layer) *trial {
 }
 
 func linearBackwardInput(g *generator, l layer, accumulate bool) *trial {
+	l.round = g.rounding(l)
 	w, mask, weight := g.weight(l, 3)
 	effective, dx := g.out("W_eff", l.out, l.in), g.out("dx", l.tokens, l.in)
 	effective.mask = mask
@@ -226,7 +236,7 @@ func linearBackwardInput(g *generator, l layer, accumulate bool) *trial {
 	t := with(func(s kernels.Stream, x []kernels.Tensor) {
 		s.EffectiveWeight(x[1], weight(x))
 		s.LinearBackwardInput(x[0], x[2], weight(x), accumulate)
-	}, append([]*operand{dx, effective, g.normal("dy", l.tokens, l.out, 1)}, w...)...).within(summed("LinearBackwardInput", float64(l.out), []int{0}, named...))
+	}, append([]*operand{dx, effective, g.factor("dy", l.tokens, l.out, 1)}, w...)...).within(summed("LinearBackwardInput", float64(l.out), []int{0}, named...))
 	t.carry = []int{1}
 	t.expect = func(s kernels.Stream, x []kernels.Tensor) {
 		s.LinearBackwardInput(x[0], x[2], kernels.LinearWeight{W: x[1]}, accumulate)
@@ -237,7 +247,7 @@ func linearBackwardInput(g *generator, l layer, accumulate bool) *trial {
 func linearBackwardAdapter(g *generator, l layer) *trial {
 	w, _, weight := g.weight(l, 4)
 	t := with(func(s kernels.Stream, x []kernels.Tensor) { s.LinearBackwardAdapter(x[0], x[1], x[2], x[3], weight(x)) },
-		append([]*operand{g.out("dA", l.rank, l.in), g.out("dB", l.out, l.rank), g.normal("dy", l.tokens, l.out, 1), g.normal("x", l.tokens, l.in, 1)}, w...)...)
+		append([]*operand{g.out("dA", l.rank, l.in), g.out("dB", l.out, l.rank), g.factor("dy", l.tokens, l.out, 1), g.factor("x", l.tokens, l.in, 1)}, w...)...)
 	return t.within(func(t *trial, want [][]float64) [][]float64 {
 		n := len(t.operands)
 		m, b := t.absolute(want, 2, 3, n-2, n-1), make([][]float64, n)
@@ -252,7 +262,7 @@ func linearBackwardWeight(g *generator, l layer) *trial {
 	mask := g.keep(l.mask, l.out, l.in)
 	dw := g.out("dW", l.out, l.in)
 	dw.mask = mask
-	operands := []*operand{dw, g.normal("dy", l.tokens, l.out, 1), g.normal("x", l.tokens, l.in, 1)}
+	operands := []*operand{dw, g.factor("dy", l.tokens, l.out, 1), g.factor("x", l.tokens, l.in, 1)}
 	if mask != nil {
 		operands = append(operands, g.masked("mask", *mask))
 	}

@@ -81,9 +81,10 @@ func (o *operand) set(i, j int, v float64) {
 
 // generator makes the operands of one trial from the case's name.
 type generator struct {
-	rng    *random
-	offset int // of every operand
-	gap    int // elements between rows
+	rng     *random
+	offset  int           // of every operand
+	gap     int           // elements between rows
+	factors kernels.DType // see [Table]
 }
 
 func newGenerator(name string, strided bool) *generator {
@@ -133,6 +134,17 @@ func (g *generator) normal(name string, rows, cols int, deviation float64) *oper
 
 func (g *generator) normalOf(name string, d kernels.DType, rows, cols int, deviation float64) *operand {
 	return g.each(name, d, rows, cols, func(int, int) float64 { return deviation * g.rng.NormFloat64() })
+}
+
+// factor is normal for an operand of a product of matrices.
+func (g *generator) factor(name string, rows, cols int, deviation float64) *operand {
+	return g.factorOf(name, kernels.F32, rows, cols, deviation)
+}
+
+func (g *generator) factorOf(name string, d kernels.DType, rows, cols int, deviation float64) *operand {
+	return g.each(name, d, rows, cols, func(int, int) float64 {
+		return float64(kernels.RoundTo(g.factors, float32(deviation*g.rng.NormFloat64())))
+	})
 }
 
 // indices returns n integers as I32 (1, n).

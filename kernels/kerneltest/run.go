@@ -10,11 +10,24 @@ import (
 	"ressa/kernels"
 )
 
-// cases is the table.
-func cases() []testCase {
-	return slices.Concat(elementwiseCases(), rowCases(), activationCases(), gemmCases(), linearCases(), attentionCases(),
-		normCases(), objectiveCases(), optimiserCases())
+// Table is the table of cases.
+type Table struct {
+	// Factors is the dtype that can represent the operands of products of matrices,
+	// effective weights among them: F32, any, or BF16, for a device that rounds them.
+	Factors kernels.DType
 }
+
+func (t Table) cases() []testCase {
+	all := slices.Concat(elementwiseCases(), rowCases(), activationCases(), gemmCases(), linearCases(), attentionCases(),
+		normCases(), objectiveCases(), optimiserCases())
+	for i := range all {
+		all[i].factors = t.Factors
+	}
+	return all
+}
+
+// cases is the table for devices that round no operands.
+func cases() []testCase { return Table{}.cases() }
 
 // byOperation calls f with each operation's cases, in the order of the table.
 func byOperation(all []testCase, f func(op string, cases []testCase)) {
@@ -38,12 +51,15 @@ type Peer struct {
 	Open func() kernels.Device
 }
 
+// Run is [Table.Run] of the table for devices that round no operands.
+func Run(t *testing.T, open func() kernels.Device, peers ...Peer) { Table{}.Run(t, open, peers...) }
+
 // Run holds the device that open returns to the table of cases and to the parts of
 // the contract that hold for all operations. Each case runs twice there and once
 // on every peer; all must give the bits of the first run.
-func Run(t *testing.T, open func() kernels.Device, peers ...Peer) {
+func (table Table) Run(t *testing.T, open func() kernels.Device, peers ...Peer) {
 	t.Run("Contract", func(t *testing.T) { contract(t, open) })
-	byOperation(cases(), func(op string, cases []testCase) {
+	byOperation(table.cases(), func(op string, cases []testCase) {
 		t.Run(op, func(t *testing.T) {
 			d := open()
 			defer closing(t, d)

@@ -16,6 +16,7 @@ type testCase struct {
 	op, name string
 	strided  bool
 	build    func(g *generator) *trial
+	factors  kernels.DType // see [Table]
 }
 
 func (c testCase) title() string {
@@ -25,7 +26,11 @@ func (c testCase) title() string {
 	return c.op + "/" + c.name
 }
 
-func (c testCase) trial() *trial { return c.build(newGenerator(c.title(), c.strided)) }
+func (c testCase) trial() *trial {
+	g := newGenerator(c.title(), c.strided)
+	g.factors = c.factors
+	return c.build(g)
+}
 
 // trial is a case with its operands.
 type trial struct {

@@ -37,14 +37,14 @@ struct fold_args {
 	float *db; /* [tiles across][splits][out][rank] */
 	i64 length, splits; /* tokens of one split, which is the grid's z */
 };
-KERNEL_BOUNDED(sddmm_fold, fold_args, PRODUCT_THREADS)
+template <typename T> DEVICE void sddmm_fold_of(const fold_args &a)
 {
 	SHARED_DYNAMIC(float, shared);
 	float *factors = shared + SIDE * G_PITCH;
 	const i64 o = (i64)block_y() * SIDE, i = (i64)block_x() * SIDE, out = a.dy.cols, in = a.x.cols, rank = a.a.rows;
 	const i64 from = block_z() * a.length, to = from + a.length < a.x.rows ? from + a.length : a.x.rows;
 	sums sum = {};
-	multiply_tile<true, 3, true, 3>(sum, (u16 *)shared, a.dy, a.x, o, i, out, in, from, to);
+	multiply_tile<true, T, true, T>(sum, (u16 *)shared, a.dy, a.x, o, i, out, in, from, to);
 	barrier(); /* the operands have been read */
 	each_sum(sum, [&](i32 r, i32 c, float v) {
 		shared[r * G_PITCH + c] = o + r < out && i + c < in && kept(a.mask, o + r, i + c) ? v : 0.0f;
@@ -58,3 +58,5 @@ KERNEL_BOUNDED(sddmm_fold, fold_args, PRODUCT_THREADS)
 		[&](i32 j, i64 k) { return o + j < out ? load(a.b, o + j, k) : 0.0f; },
 		[&](i32 c, i64 k, float v) { if (i + c < in) *global(da + k * in + i + c) = v; });
 }
+KERNEL_BOUNDED(sddmm_fold, fold_args, PRODUCT_THREADS) { sddmm_fold_of<whole>(a); }
+KERNEL_BOUNDED(sddmm_fold_rounded, fold_args, PRODUCT_THREADS) { sddmm_fold_of<rounded>(a); }

@@ -1,9 +1,10 @@
 /* The product of two matrices in tiles of 128 × 128, for blocks of 256 threads. Tensor
  * cores multiply bfloat16; a float32 is the sum of three (hi + mid + lo, exactly, but for
  * what lies below 2⁻¹³³), and of the nine products six count: the others are below 2⁻²⁴ of
- * the first. An operand that is bfloat16 has one part. Each 16 products are added on
- * their own, the smallest parts first, and then to the sum in float32, so that what a
- * tensor core cuts off does not grow with the depth. Infinities give NaN. */
+ * the first. An operand that is bfloat16, or rounded to it, has one part. Each 16 products
+ * are added on their own, the smallest parts first, and then to the sum in float32, so that
+ * what a tensor core cuts off does not grow with the depth. Infinities of three parts give
+ * NaN. */
 #pragma once
 #include "device.cuh"
 
@@ -13,13 +14,18 @@ enum {
 	PLANE = SIDE * PITCH, /* one part of SIDE × DEPTH */
 };
 
+/* What an operand is in memory, and in how many parts it is multiplied. */
+struct whole { enum { dtype = F32, parts = 3 }; };
+struct rounded { enum { dtype = F32, parts = 1 }; }; /* once, to bfloat16 */
+struct half { enum { dtype = BF16, parts = 1 }; };
+
 /* SIDE × DEPTH elements of an operand, from device memory over registers to shared
  * memory. Rows of the matrix run along the depth, or, turned, along the side. */
-template <bool turned, int parts> struct operand { /* parts is 3 for float32, 1 for bfloat16 */
+template <bool turned, typename T> struct operand {
 	view v;
 	i64 first, side; /* of the tile; of the matrix */
 	bool paired; /* two elements at once are aligned */
-	u32 held[4][parts == 3 ? 2 : 1];
+	u32 held[4][T::dtype == F32 ? 2 : 1];
 };
 template <bool turned> DEVICE i32 along_side(i32 e) { return turned ? thread_x() % 64 * 2 : thread_x() / 8 + 32 * e; }
 template <bool turned> DEVICE i32 along_depth(i32 e) { return turned ? thread_x() / 64 + 4 * e : thread_x() % 8 * 2; }
@@ -29,14 +35,14 @@ DEVICE bool pairs(const view &v)
 	const i32 size = v.dtype == F32 ? 4 : 2;
 	return !(((u64)v.data | v.stride * size) & (2 * size - 1));
 }
-template <bool turned, int parts> DEVICE void fetch(operand<turned, parts> &x, i64 from, i64 to)
+template <bool turned, typename T> DEVICE void fetch(operand<turned, T> &x, i64 from, i64 to)
 {
 	UNROLL
 	for (i32 e = 0; e < 4; e++) {
 		const i64 s = x.first + along_side<turned>(e), k = from + along_depth<turned>(e);
 		const i64 row = turned ? k : s, col = turned ? s : k, cols = turned ? x.side : to;
 		const i64 n = row < (turned ? to : x.side) ? cols - col : 0, at = row * x.v.stride + col;
-		if constexpr (parts == 3) {
+		if constexpr (T::dtype == F32) {
 			const float *p = (const float *)x.v.data + at;
 			two w = {0, 0};
 			if (n >= 2 && x.paired) w = *global((const two *)p);
@@ -57,17 +63,18 @@ template <bool turned, int parts> DEVICE void fetch(operand<turned, parts> &x, i
 		}
 	}
 }
-template <bool turned, int parts> DEVICE void put(const operand<turned, parts> &x, u16 *planes)
+template <bool turned, typename T> DEVICE void put(const operand<turned, T> &x, u16 *planes)
 {
 	UNROLL
 	for (i32 e = 0; e < 4; e++) {
 		const i32 s = along_side<turned>(e), k = along_depth<turned>(e);
 		u32 *to = (u32 *)(planes + (turned ? k * TURNED_PITCH + s : s * PITCH + k));
-		if constexpr (parts == 1) *to = x.held[e][0];
+		if constexpr (T::dtype == BF16) *to = x.held[e][0];
+		else if constexpr (T::parts == 1) *to = two_bf16(float_of(x.held[e][0]), float_of(x.held[e][1]));
 		else {
 			float v = float_of(x.held[e][0]), w = float_of(x.held[e][1]);
 			UNROLL
-			for (i32 p = 0; p < parts; p++) {
+			for (i32 p = 0; p < T::parts; p++) {
 				const u32 both = two_bf16(v, w);
 				to[p * PLANE / 2] = both;
 				v = add_rn(v, -float_of(both << 16)), w = add_rn(w, -float_of(both & 0xffff0000u));
@@ -144,21 +151,21 @@ template <bool ta, int pa, bool tb, int pb> DEVICE void add_products(sums &sum, 
 
 /* sum ← rows m.. of op(A) times columns n.. of op(B), from `from` to `to` of the depth.
  * While one chunk is multiplied, the next is on its way to registers. */
-template <bool ta, int pa, bool tb, int pb>
+template <bool ta, typename A, bool tb, typename B>
 DEVICE void multiply_tile(sums &sum, u16 *planes, const view &va, const view &vb, i64 m, i64 n, i64 rows, i64 cols, i64 from, i64 to)
 {
-	operand<ta, pa> a = {va, m, rows, pairs(va), {}};
-	operand<tb, pb> b = {vb, n, cols, pairs(vb), {}};
+	operand<ta, A> a = {va, m, rows, pairs(va), {}};
+	operand<tb, B> b = {vb, n, cols, pairs(vb), {}};
 	const i64 left = rows - m - warp_row();
 	const i32 fragments = cols - n <= warp_col() || left <= 0 ? 0 : left >= 64 ? 4 : (i32)(left + 15) / 16;
 	if (from < to) fetch(a, from, to), fetch(b, from, to);
 	for (i32 stage = 0; from < to; stage ^= 1) {
-		u16 *at = planes + stage * (pa + pb) * PLANE;
-		put(a, at), put(b, at + pa * PLANE);
+		u16 *at = planes + stage * (A::parts + B::parts) * PLANE;
+		put(a, at), put(b, at + A::parts * PLANE);
 		barrier(); /* who puts into this stage again has passed the next one */
 		from += DEPTH;
 		if (from < to) fetch(a, from, to), fetch(b, from, to);
-		if (fragments > 0) add_products<ta, pa, tb, pb>(sum, at, at + pa * PLANE, fragments);
+		if (fragments > 0) add_products<ta, A::parts, tb, B::parts>(sum, at, at + A::parts * PLANE, fragments);
 	}
 }
 
