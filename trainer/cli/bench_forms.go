@@ -229,7 +229,11 @@ func benchSolve() *cobra.Command {
 			}
 			s := bench.Solver{Dir: args[0], Form: form, Threads: threads, Open: func(weights int64, microbatches int) (kernels.Device, int, error) {
 				if form == bench.Ours {
-					return openDevice("cpu", threads, weights, microbatches, (&machine{}).log(cmd))
+					o, err := openDevice(api.DeviceChoice{GPU: -1}, threads, work{weights, microbatches, api.ComputeFP32}, (&machine{}).log(cmd))
+					if err != nil {
+						return nil, 0, err
+					}
+					return o.Device, o.Lanes, nil
 				}
 				lanes, inner := layOut(threads, weights/2, microbatches) // float32, where ours are bf16
 				d, err := dense.Open(dense.Options{Threads: inner})

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"ressa/coordinator/api"
-	"ressa/kernels"
 	"ressa/trainer/job"
 )
 
@@ -50,13 +49,13 @@ func EvalCommand() *cobra.Command {
 			if err := j.Validate(); err != nil {
 				return api.Invalid(flagError{err})
 			}
-			return m.on(cmd, args[0], func(d kernels.Device, lanes int) error {
-				found, err := job.Assess(cmd.Context(), job.Machine{Device: d, Lanes: lanes}, job.AssessSpec{Model: c.subject(args[0]), Data: c.source,
+			return m.on(cmd, args[0], api.ComputeFP32, func(on job.Machine) error {
+				found, err := job.Assess(cmd.Context(), on, job.AssessSpec{Model: c.subject(args[0]), Data: c.source,
 					DataField: "--data", Seed: c.seed, DType: dtype, Batch: j.Evaluate.Batch, MaxNew: j.Evaluate.MaxNewTokens, Blind: blind})
 				if err != nil {
 					return rephrase(err)
 				}
-				a := assessment{Model: args[0], Data: c.describe(), DType: found.DType.String(), Kind: d.Kind(), Score: found.Score, Blind: found.Blind}
+				a := assessment{Model: args[0], Data: c.describe(), DType: found.DType.String(), Kind: on.Device.Kind(), Score: found.Score, Blind: found.Blind}
 				return m.print(cmd.OutOrStdout(), a, a.table)
 			})
 		},

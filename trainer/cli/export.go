@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"ressa/coordinator/api"
-	"ressa/kernels"
 	"ressa/trainer/job"
 )
 
@@ -43,8 +42,12 @@ func ExportCommand() *cobra.Command {
 			if err := emptyOutput(s.Dir); err != nil {
 				return err
 			}
-			return m.on(cmd, filepath.Join(args[0], "output"), func(d kernels.Device, lanes int) error {
-				done, err := job.Export(cmd.Context(), job.Options{Dir: args[0], Device: d, Lanes: lanes, Log: m.log(cmd), Now: time.Now}, s)
+			compute := api.ComputeFP32
+			if j, err := job.Saved(args[0]); err == nil { // else it is looked at again, and reported
+				compute = j.Train.Compute
+			}
+			return m.on(cmd, filepath.Join(args[0], "output"), compute, func(on job.Machine) error {
+				done, err := job.Export(cmd.Context(), job.Options{Dir: args[0], Device: on.Device, Lanes: on.Lanes, Log: m.log(cmd), Now: time.Now}, s)
 				if err != nil {
 					return err
 				}

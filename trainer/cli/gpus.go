@@ -8,9 +8,8 @@ import (
 	"ressa/trainer/gpu"
 )
 
-// watchGPUs has a node watch the GPUs of its machine, where there are any. No device of
-// ours computes on one yet, so that none of them makes the node unfit: c.GPUs stays
-// empty.
+// watchGPUs has a node watch the GPUs of its machine, where there are any. Those in
+// c.GPUs make it unfit.
 func watchGPUs(ctx context.Context, c *agent.Config) error {
 	g := gpu.DefaultConfig()
 	g.Logger = c.Logger
@@ -23,7 +22,10 @@ func watchGPUs(ctx context.Context, c *agent.Config) error {
 		return nil
 	case err != nil: // there is a driver, and something is wrong with it
 		c.Logger.Warn("GPUs are not watched", "reason", err)
-		c.Devices[0].Note = "GPUs are not watched: " + err.Error()
+		if c.Devices[0].Note != "" {
+			c.Devices[0].Note += "; "
+		}
+		c.Devices[0].Note += "GPUs are not watched: " + err.Error()
 		return nil
 	}
 	for _, d := range m.Devices() {

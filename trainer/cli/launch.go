@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -10,14 +9,13 @@ import (
 	"time"
 
 	"ressa/coordinator/api"
-	"ressa/kernels"
 	"ressa/trainer/job"
 )
 
 // Launch says how a job runs on this machine.
 type Launch struct {
 	Dir     string
-	Device  string // auto or cpu
+	Device  string // see api.ParseDevice
 	Threads int    // 0: all processors
 	Replace bool
 	Emit    func(api.Event)
@@ -26,8 +24,8 @@ type Launch struct {
 
 // Repair runs a job from its start.
 func Repair(ctx context.Context, j api.Job, l Launch) (api.Result, error) {
-	return l.on(j.Model.Path, j.Train.Microbatches, func(d kernels.Device, lanes int) (api.Result, error) {
-		return job.Run(ctx, j, l.options(d, lanes))
+	return l.on(workOf(j), func(d *opened) (api.Result, error) {
+		return job.Run(ctx, j, l.options(d))
 	})
 }
 
@@ -37,16 +35,18 @@ func Resume(ctx context.Context, l Launch) (api.Result, error) {
 	if err != nil { // the run's folder is looked at again, and reports it
 		j = api.Default()
 	}
-	return l.on(j.Model.Path, j.Train.Microbatches, func(d kernels.Device, lanes int) (api.Result, error) {
-		return job.Resume(ctx, l.options(d, lanes))
+	return l.on(workOf(j), func(d *opened) (api.Result, error) {
+		return job.Resume(ctx, l.options(d))
 	})
 }
 
 // Validate opens what a job names.
 func Validate(ctx context.Context, j api.Job) error {
 	l := Launch{Device: "auto", Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Emit: func(api.Event) {}}
-	_, err := l.on(j.Model.Path, 1, func(d kernels.Device, lanes int) (api.Result, error) {
-		return api.Result{}, job.Validate(ctx, j, d)
+	w := workOf(j)
+	w.compute = api.ComputeFP32 // a job may be sent to where there is a GPU
+	_, err := l.on(w, func(d *opened) (api.Result, error) {
+		return api.Result{}, job.Validate(ctx, j, d.Device)
 	})
 	return err
 }
@@ -54,19 +54,17 @@ func Validate(ctx context.Context, j api.Job) error {
 // Status reads the state of the run in a folder.
 func Status(dir string) (api.Status, error) { return job.Status(dir, time.Now()) }
 
-func (l Launch) options(d kernels.Device, lanes int) job.Options {
-	return job.Options{Dir: l.Dir, Device: d, Lanes: lanes, Replace: l.Replace, Emit: l.Emit, Log: l.Log, Now: time.Now}
+func (l Launch) options(d *opened) job.Options {
+	return job.Options{Dir: l.Dir, Device: d.Device, On: d.String(), Lanes: d.Lanes, Replace: l.Replace, Emit: l.Emit, Log: l.Log, Now: time.Now}
 }
 
-// on opens the device for a model of this size, for at most so many lanes, and
-// closes it afterwards.
-func (l Launch) on(model string, lanes int, run func(d kernels.Device, lanes int) (api.Result, error)) (api.Result, error) {
-	d, lanes, err := openDevice(l.Device, l.Threads, weightBytes(model), lanes, l.Log)
-	if err != nil {
-		return api.Result{}, err
-	}
-	r, err := run(d, lanes)
-	return r, errors.Join(err, d.Close())
+// on opens the device for what is to be done and closes it afterwards.
+func (l Launch) on(w work, run func(*opened) (api.Result, error)) (r api.Result, err error) {
+	err = use(l.Device, l.Threads, w, l.Log, func(d *opened) error {
+		r, err = run(d)
+		return err
+	})
+	return r, err
 }
 
 // weightBytes returns the size of a folder's weights; 0 for the shipped model and

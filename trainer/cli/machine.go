@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"ressa/coordinator/api"
-	"ressa/kernels"
 	"ressa/trainer/job"
 )
 
@@ -25,7 +24,7 @@ type machine struct {
 }
 
 func (m *machine) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&m.device, "device", "auto", "what computes: auto or cpu")
+	cmd.Flags().StringVar(&m.device, "device", "auto", deviceUsage)
 	cmd.Flags().IntVar(&m.threads, "threads", 0, "processor threads; 0 uses all. Results do not depend on it")
 	cmd.Flags().StringVarP(&m.form, "output-format", "o", "table", "table or json (one object)")
 	cmd.Flags().BoolVarP(&m.verbose, "verbose", "v", false, "log what the verb does")
@@ -48,15 +47,13 @@ func (m *machine) log(cmd *cobra.Command) *slog.Logger {
 }
 
 // on opens the device for the weights of a folder and closes it afterwards.
-func (m *machine) on(cmd *cobra.Command, weights string, run func(kernels.Device, int) error) error {
+func (m *machine) on(cmd *cobra.Command, weights, compute string, run func(job.Machine) error) error {
 	if err := m.check(); err != nil {
 		return err
 	}
-	d, lanes, err := openDevice(m.device, m.threads, weightBytes(weights), api.MaxThreads, m.log(cmd))
-	if err != nil {
-		return err
-	}
-	return errors.Join(run(d, lanes), d.Close())
+	return use(m.device, m.threads, work{weightBytes(weights), api.MaxThreads, compute}, m.log(cmd), func(d *opened) error {
+		return run(job.Machine{Device: d.Device, Lanes: d.Lanes})
+	})
 }
 
 // print writes a result: as one JSON object, or as table says.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"ressa/coordinator/api"
-	"ressa/kernels"
 	"ressa/trainer/agent"
 	"ressa/trainer/job"
 	"ressa/trainer/team"
@@ -22,7 +21,7 @@ const idleWait = 5 * time.Minute
 // node is what computes on this machine. Between the generations of a job it keeps
 // the device open and what the job's memory holds there; it keeps one job.
 type node struct {
-	device  string
+	device  api.DeviceChoice
 	threads int
 
 	mu   sync.Mutex
@@ -32,8 +31,7 @@ type node struct {
 // keeping is what a node keeps of a job.
 type keeping struct {
 	job    string
-	device kernels.Device
-	lanes  int
+	device *opened // nil: put away
 	memory job.Memory
 	busy   bool
 	idle   *time.Timer // nil until it was busy
@@ -56,8 +54,7 @@ func (n *node) take(id string, j api.Job, log *slog.Logger) (*keeping, error) {
 	}
 	k := n.kept // a job that was put away is still remembered
 	var err error
-	if k.device, k.lanes, err = openDevice(n.device, n.threads, weightBytes(j.Model.Path), j.Train.Microbatches, log); err != nil {
-		k.device = nil
+	if k.device, err = openDevice(n.device, n.threads, workOf(j), log); err != nil {
 		return nil, err
 	}
 	k.busy = true
@@ -131,7 +128,7 @@ func (n *node) work(ctx context.Context, p agent.Part) (api.Result, error) {
 	if err != nil {
 		return api.Result{}, err
 	}
-	r, err := job.Work(p.Activity.Track(ctx), j, job.Options{Dir: p.Dir, Device: k.device, Lanes: k.lanes, Emit: p.Emit, Log: p.Log, Now: time.Now, Team: t, Generation: p.Generation, Memory: &k.memory, Publish: p.Publish,
+	r, err := job.Work(p.Activity.Track(ctx), j, job.Options{Dir: p.Dir, Device: k.device.Device, On: k.device.String(), Lanes: k.device.Lanes, Emit: p.Emit, Log: p.Log, Now: time.Now, Team: t, Generation: p.Generation, Memory: &k.memory, Publish: p.Publish,
 		Progress: func(x job.Progress) { p.Progress(x.Phase, x.Step, x.Microbatches) }, WentOn: p.WentOn})
 	return r, errors.Join(err, n.give(k, err == nil))
 }

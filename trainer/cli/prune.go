@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"ressa/coordinator/api"
-	"ressa/kernels"
 	"ressa/trainer/job"
 )
 
@@ -70,8 +69,8 @@ func PruneCommand() *cobra.Command {
 						Seed: c.seed, DType: dtype, Dir: output})
 				}
 			}
-			return m.on(cmd, args[0], func(d kernels.Device, lanes int) error {
-				s, err := run(job.Machine{Device: d, Lanes: lanes})
+			return m.on(cmd, args[0], api.ComputeFP32, func(on job.Machine) error {
+				s, err := run(on)
 				if err != nil {
 					return rephrase(err)
 				}

@@ -29,7 +29,7 @@ func (r *run) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	r.enter("prepare", "")
+	r.enter("prepare", r.On)
 	err := r.open(ctx)
 	if r.Team == nil {
 		return err
@@ -81,6 +81,9 @@ func (r *run) identify() (checkpoint.Identity, error) {
 	j := r.job
 	j.Train.Store = ""     // where its checkpoints are changes no bit
 	j.Train.Recompute = "" // nor does what is computed again
+	if j.Train.Compute == api.ComputeFP32 {
+		j.Train.Compute = "" // as runs have it that know of nothing else
+	}
 	raw, err := yaml.Marshal(j)
 	if err != nil {
 		return id, err

@@ -25,6 +25,8 @@ import (
 type Options struct {
 	Dir    string
 	Device kernels.Device
+	// On says what the device is, and why none that could be better; it may be empty.
+	On string
 	// Lanes is how many microbatches are computed at the same time; no bit depends on it.
 	Lanes   int
 	Replace bool
