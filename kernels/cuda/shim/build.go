@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -29,15 +30,13 @@ var own embed.FS
 // the test is skipped; it fails where a source does not compile.
 func Build(t testing.TB, further ...string) string {
 	t.Helper()
-	compiler := findCompiler()
-	if compiler == "" || runtime.GOOS != "linux" {
-		t.Skip("the shim needs Linux and a C++ compiler: g++ or clang++")
+	l := newLibrary(t)
+	kernels, err := sourceFolder()
+	if err == nil {
+		l.include = append(l.include, kernels)
+		err = l.add(optimised, append([]string{filepath.Join(kernels, "*.cu")}, further...)...)
 	}
-	library, err := build(compiler, folder(t), t.TempDir(), further)
-	if err != nil {
-		t.Fatalf("shim: %v", err)
-	}
-	return library
+	return l.finish(t, err)
 }
 
 func findCompiler() string {
@@ -59,52 +58,105 @@ func folder(t testing.TB) string {
 	return t.TempDir()
 }
 
+// library is what is compiled to one.
+type library struct {
+	compiler        string
+	kept, temporary string
+	include         []string // folders
+	units           []unit
+}
+
+// unit is one file with what it is compiled with beside what all are.
+type unit struct {
+	file
+	flags []string
+}
+
+var (
+	optimised = []string{"-O2", "-Wall", "-Wno-unused-function", "-DRESSA_SHIM"}
+	// Of PTX comes long straight code, which more would take minutes for.
+	translated = []string{"-O1", "-w", "-fno-strict-aliasing"}
+)
+
+// newLibrary returns one of the runtime alone.
+func newLibrary(t testing.TB) *library {
+	t.Helper()
+	l := &library{compiler: findCompiler()}
+	if l.compiler == "" || runtime.GOOS != "linux" {
+		t.Skip("the shim needs Linux and a C++ compiler: g++ or clang++")
+	}
+	l.kept, l.temporary = folder(t), t.TempDir()
+	host := filepath.Join(l.temporary, "host")
+	l.include = []string{host}
+	err := os.CopyFS(l.temporary, own)
+	if err == nil {
+		err = l.add(optimised, filepath.Join(host, "*.cc"))
+	}
+	if err != nil {
+		t.Fatalf("shim: %v", err)
+	}
+	return l
+}
+
+// add adds the files of the patterns.
+func (l *library) add(flags []string, patterns ...string) error {
+	files, err := read(patterns...)
+	for _, f := range files {
+		l.units = append(l.units, unit{f, flags})
+	}
+	return err
+}
+
+// finish ends a test that could not add what the library is of, and else returns it.
+func (l *library) finish(t testing.TB, err error) string {
+	t.Helper()
+	var at string
+	if err == nil {
+		at, err = l.build()
+	}
+	if err != nil {
+		t.Fatalf("shim: %v", err)
+	}
+	return at
+}
+
 // build returns the library in the folder kept, which it makes if it is not there.
-func build(compiler, kept, temporary string, further []string) (string, error) {
-	unlock, err := lock(filepath.Join(kept, "lock")) // tests of several packages start together
+func (l *library) build() (string, error) {
+	unlock, err := lock(filepath.Join(l.kept, "lock")) // tests of several packages start together
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	kernels, err := sourceFolder()
+	version, err := exec.Command(l.compiler, "--version").Output()
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%s --version: %w", l.compiler, err)
 	}
-	if err := os.CopyFS(temporary, own); err != nil {
-		return "", err
-	}
-	version, err := exec.Command(compiler, "--version").Output()
-	if err != nil {
-		return "", fmt.Errorf("%s --version: %w", compiler, err)
-	}
-	host := filepath.Join(temporary, "host")
-	flags := []string{"-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wno-unused-function", "-DRESSA_SHIM"}
+	flags := []string{"-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno"}
 	if cpu.X86.HasFMA {
 		flags = append(flags, "-mfma")
 	}
-	headers, err := read(filepath.Join(host, "*.h"), filepath.Join(kernels, "*.cuh"))
-	if err != nil {
-		return "", err
-	}
-	units, err := read(append([]string{filepath.Join(host, "*.cc"), filepath.Join(kernels, "*.cu")}, further...)...)
-	if err != nil {
-		return "", err
-	}
 	// What a unit's object depends on, but for the unit itself.
-	base := fmt.Appendf(nil, "%s\n%s%q\n", compiler, version, flags)
-	for _, h := range headers {
-		base = fmt.Appendf(base, "%s %d\n%s", filepath.Base(h.path), len(h.text), h.text)
+	base := fmt.Appendf(nil, "%s\n%s%q\n", l.compiler, version, flags)
+	for _, folder := range l.include {
+		headers, err := read(filepath.Join(folder, "*.h"), filepath.Join(folder, "*.cuh"))
+		if err != nil {
+			return "", err
+		}
+		for _, h := range headers {
+			base = fmt.Appendf(base, "%s %d\n%s", filepath.Base(h.path), len(h.text), h.text)
+		}
+		flags = append(flags, "-I", folder)
 	}
-	flags = append(flags, "-I", host, "-I", kernels, "-x", "c++", "-c")
-	objects, errs := make([]string, len(units)), make([]error, len(units))
+	flags = append(flags, "-x", "c++", "-c")
+	objects, errs := make([]string, len(l.units)), make([]error, len(l.units))
 	turns := make(chan struct{}, runtime.NumCPU())
 	var all sync.WaitGroup
-	for i, u := range units {
-		objects[i] = filepath.Join(kept, name(base, []byte(filepath.Base(u.path)), u.text)+".o")
+	for i, u := range l.units {
+		objects[i] = filepath.Join(l.kept, name(base, fmt.Appendf(nil, "%q", u.flags), []byte(filepath.Base(u.path)), u.text)+".o")
 		all.Go(func() {
 			turns <- struct{}{}
 			defer func() { <-turns }()
-			errs[i] = unlessThere(compiler, objects[i], append(slices.Clone(flags), u.path))
+			errs[i] = unlessThere(l.compiler, objects[i], slices.Concat(flags, u.flags, []string{u.path}))
 		})
 	}
 	all.Wait()
@@ -113,8 +165,8 @@ func build(compiler, kept, temporary string, further []string) (string, error) {
 			return "", err
 		}
 	}
-	library := filepath.Join(kept, name(fmt.Append(nil, objects))+".so")
-	return library, unlessThere(compiler, library, append([]string{"-shared"}, objects...))
+	library := filepath.Join(l.kept, name(fmt.Append(nil, objects))+".so")
+	return library, unlessThere(l.compiler, library, append([]string{"-shared"}, objects...))
 }
 
 // unlessThere has the compiler make a file, which comes into being whole.
@@ -135,19 +187,20 @@ func name(parts ...[]byte) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-type source struct {
+type file struct {
 	path string // absolute
 	text []byte
 }
 
-// read returns the files of the patterns, in order; each pattern has to match.
-func read(patterns ...string) (files []source, err error) {
+// read returns the files of the patterns, in order; each pattern has to match, but for
+// those of headers.
+func read(patterns ...string) (files []file, err error) {
 	for _, pattern := range patterns {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
 			return nil, err
 		}
-		if len(paths) == 0 {
+		if len(paths) == 0 && !strings.HasSuffix(pattern, "h") {
 			return nil, fmt.Errorf("%s: %w", pattern, fs.ErrNotExist)
 		}
 		for _, p := range paths {
@@ -159,7 +212,7 @@ func read(patterns ...string) (files []source, err error) {
 			if err != nil {
 				return nil, err
 			}
-			files = append(files, source{p, text})
+			files = append(files, file{p, text})
 		}
 	}
 	return files, nil

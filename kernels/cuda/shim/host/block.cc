@@ -33,6 +33,7 @@ namespace shim {
 
 place now;
 uint64_t block_serial;
+size_t block_shared;
 constexpr size_t most_shared = 227 << 10, canary_bytes = 256;
 alignas(128) unsigned char dynamic_shared[most_shared + canary_bytes];
 
@@ -47,6 +48,7 @@ struct fiber {
 	char *stack = nullptr;
 	enum state state;
 	site at;
+	int barrier; /* its number; −1 where its place counts */
 	void (*perform)(void **);
 	void *mine;
 	std::vector<copy> copies; /* begun, not performed */
@@ -108,6 +110,14 @@ std::string doing(unsigned t)
 	}
 }
 
+bool same(site a, site b) { return a.line == b.line && !strcmp(a.file, b.file); }
+
+/* Whether two threads wait for one barrier. */
+bool together(const fiber &f, const fiber &g, bool one_warp)
+{
+	return f.barrier == g.barrier && ((f.barrier >= 0 && !one_warp) || same(f.at, g.at));
+}
+
 /* Runs a warp until all of its lanes are at a barrier or have ended. */
 void run_warp(unsigned first, unsigned lanes, bool backwards)
 {
@@ -129,7 +139,7 @@ void run_warp(unsigned first, unsigned lanes, bool backwards)
 		void *mine[32];
 		for (unsigned i = 0; i < 32; i++) {
 			const fiber &f = fibers[first + i];
-			if (f.state != AT_WARP || f.at.line != fibers[at].at.line || strcmp(f.at.file, fibers[at].at.file)) {
+			if (f.state != AT_WARP || !same(f.at, fibers[at].at)) {
 				blame(LAUNCH_FAILED, ": an operation of a warp at " + text(fibers[at].at) + " misses a lane: thread " +
 					number(first + i) + " " + doing(first + i));
 				return;
@@ -160,11 +170,11 @@ void run_block(unsigned threads, bool backwards)
 		}
 		/* Every thread has ended or is at a barrier: all of them, and at one. */
 		for (unsigned t = 1; t < threads; t++) {
-			const fiber &f = fibers[t], &g = fibers[0];
-			if (f.state != g.state || (f.state == AT_BARRIER && (f.at.line != g.at.line || strcmp(f.at.file, g.at.file)))) {
-				blame(LAUNCH_FAILED, ": threads part at a barrier: thread 0 " + doing(0) + ", thread " + number(t) + " " + doing(t));
-				return;
-			}
+			unsigned other = fibers[t].barrier < 0 ? 0 : t % 32 ? t - 1 : 0; /* whose place must be this one's */
+			if (fibers[t].state != fibers[0].state) other = 0;
+			else if (fibers[t].state != AT_BARRIER || together(fibers[t], fibers[other], t % 32)) continue;
+			blame(LAUNCH_FAILED, ": threads part at a barrier: thread " + number(other) + " " + doing(other) + ", thread " + number(t) + " " + doing(t));
+			return;
 		}
 		if (fibers[0].state == ENDED) return;
 		for (unsigned t = 0; t < threads; t++) fibers[t].state = READY;
@@ -178,17 +188,17 @@ int run(entry &e, dim3 grid, dim3 threads, size_t shared, const void *args, std:
 	bool backwards = e.runs++ & 1;
 	uint64_t blocks = (uint64_t)grid.x * grid.y * grid.z;
 	kernel = &e, arguments = args, failure = 0;
-	now.grid = grid, now.threads = threads;
+	now.grid = grid, now.threads = threads, block_shared = e.shared + shared;
 	for (uint64_t i = 0; i < blocks && !failure; i++) {
 		uint64_t b = backwards ? blocks - 1 - i : i;
 		now.block_of = {(unsigned)(b % grid.x), (unsigned)(b / grid.x % grid.y), (unsigned)(b / grid.x / grid.y)};
 		block_serial++;
-		memset(dynamic_shared, 0xff, shared + canary_bytes);
+		memset(dynamic_shared, 0xff, block_shared + canary_bytes);
 		run_block(threads.x, backwards);
 		static const std::string canary(canary_bytes, '\xff');
-		if (!memcmp(dynamic_shared + shared, canary.data(), canary_bytes)) continue;
+		if (!memcmp(dynamic_shared + block_shared, canary.data(), canary_bytes)) continue;
 		for (size_t c = 0; c < canary_bytes && !failure; c++)
-			if (dynamic_shared[shared + c] != 0xff)
+			if (dynamic_shared[block_shared + c] != 0xff)
 				blame(LAUNCH_FAILED, ": byte " + std::to_string(shared + c) + " of " + std::to_string(shared) + " of dynamic shared memory was written");
 	}
 	why = reason;
@@ -202,7 +212,11 @@ void fail(int code, const std::string &why, site s)
 	abort();
 }
 
-void wait_barrier(site s) { yield(AT_BARRIER, s); }
+void wait_barrier(site s, int number)
+{
+	running->barrier = number;
+	yield(AT_BARRIER, s);
+}
 
 void collective(void (*perform)(void **), void *mine, site s)
 {

@@ -15,7 +15,24 @@ size_t total_memory()
 	return v ? strtoull(v, nullptr, 10) : (size_t)1 << 30;
 }
 
+/* Of the device that is played, 10·major + minor. */
+int capability()
+{
+	const char *v = getenv("RESSA_SHIM_CAPABILITY");
+	return v ? atoi(v) : 80; /* an A100 */
+}
+
 } // namespace
+
+int most_shared()
+{
+	switch (capability()) {
+	case 80: case 87: return 163 << 10;
+	case 86: case 89: case 120: case 121: return 99 << 10;
+	default: return 227 << 10;
+	}
+}
+
 } // namespace shim
 
 using namespace shim;
@@ -56,7 +73,7 @@ API cuDeviceGetUuid_v2(unsigned char *uuid, int)
 
 API cuDeviceGetAttribute(int *value, int attribute, int)
 {
-	static const std::map<int, int> values = {{75, 8}, {76, 0}, {16, 108}, {97, 163 << 10}, {40, 2}}; /* as an A100 */
+	const std::map<int, int> values = {{75, capability() / 10}, {76, capability() % 10}, {16, 108}, {97, most_shared()}, {40, 2}};
 	auto f = values.find(attribute);
 	return f == values.end() ? refuse(INVALID_VALUE, "unknown attribute") : (*value = f->second, 0);
 }

@@ -176,14 +176,17 @@ API cuFuncGetAttribute(int *value, int attribute, void *function)
 {
 	GUARD;
 	/* Registers and local memory are ptxas's to know. */
-	return *value = attribute == 0 ? (int)((entry *)function)->threads : 0, 0;
+	const entry *e = (entry *)function;
+	return *value = attribute == 0 ? (int)e->threads : attribute == 1 ? (int)e->shared : 0, 0;
 }
 
 API cuFuncSetAttribute(void *function, int attribute, int value)
 {
 	GUARD;
-	if (attribute != 8 || value < 0 || value > 163 << 10) return refuse(INVALID_VALUE, "dynamic shared memory of " + std::to_string(value) + " bytes");
-	return ((entry *)function)->dynamic_shared = value, 0;
+	entry *e = (entry *)function;
+	if (attribute != 8 || value < 0 || value + (int)e->shared > most_shared()) return refuse(INVALID_VALUE, "dynamic shared memory of " +
+		std::to_string(value) + " bytes beside " + std::to_string(e->shared) + ", of at most " + std::to_string(most_shared()));
+	return e->dynamic_shared = value, 0;
 }
 
 API cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
@@ -197,8 +200,8 @@ API cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsign
 	if (bytes != e->args) return refuse(INVALID_VALUE, name + " takes " + std::to_string(e->args) + " bytes of arguments, not " + std::to_string(bytes));
 	if (!gx || !gy || !gz || gx > 0x7fffffff || gy > 65535 || gz > 65535) return refuse(INVALID_VALUE, name + ": a grid of " +
 		std::to_string(gx) + " × " + std::to_string(gy) + " × " + std::to_string(gz));
-	if (!bx || bx > e->threads || by != 1 || bz != 1) return refuse(INVALID_VALUE, name + ": a block of " + std::to_string(bx) + " × " +
-		std::to_string(by) + " × " + std::to_string(bz) + " threads, of at most " + std::to_string(e->threads));
+	if (!bx || bx > e->threads || (e->exact && bx != e->threads) || by != 1 || bz != 1) return refuse(INVALID_VALUE, name + ": a block of " + std::to_string(bx) + " × " +
+		std::to_string(by) + " × " + std::to_string(bz) + " threads, of " + (e->exact ? "exactly " : "at most ") + std::to_string(e->threads));
 	if ((int)shared > e->dynamic_shared) return refuse(INVALID_VALUE, name + ": " + std::to_string(shared) + " bytes of shared memory, of at most " +
 		std::to_string(e->dynamic_shared));
 	auto args = std::make_shared<std::vector<uint64_t>>((bytes + 7) / 8);

@@ -51,6 +51,8 @@ struct event { std::shared_ptr<mark> last; };
 
 inline std::map<void *, std::shared_ptr<stream>> streams;
 
+int most_shared(); /* bytes that a block of the device can ask for */
+
 inline int refuse(int code, const std::string &why)
 {
 	details[code] = why;

@@ -1,0 +1,91 @@
+//go:build cgo && linux
+
+package cuda
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"ressa/kernels"
+	"ressa/kernels/cuda/shim"
+	"ressa/kernels/cuda/source"
+	"ressa/kernels/kerneltest"
+)
+
+// withoutCubin is a compute capability that there is no cubin for.
+const withoutCubin = "12.0"
+
+// onPTX returns options for a device that runs the embedded PTX, and for one that runs the
+// sources under the same kind; and the modules.
+func onPTX(t *testing.T) (ptx, sources Options, modules []source.Module) {
+	t.Helper()
+	t.Setenv("RESSA_SHIM_CAPABILITY", strings.ReplaceAll(withoutCubin, ".", ""))
+	images, err := source.Load(12, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if images.Architecture != source.PTX {
+		t.Fatalf("capability %s gets %s, want PTX", withoutCubin, images.Architecture)
+	}
+	ptx = Options{Library: shim.BuildPTX(t, images.Modules...), Staging: 64 << 10, Uncached: true}
+	sources = Options{Library: shim.Build(t), Staging: 64 << 10}
+	return ptx, sources, images.Modules
+}
+
+// launched notes which kernels devices have run.
+type launched struct {
+	mu      sync.Mutex
+	devices []*Device
+}
+
+func (l *launched) opening(t *testing.T, o Options) func() kernels.Device {
+	return func() kernels.Device {
+		d := openDevice(t, o)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.devices = append(l.devices, d)
+		return d
+	}
+}
+
+// never returns the kernels of the modules that no device has run.
+func (l *launched) never(modules []source.Module) (names []string) {
+	ran := map[string]bool{}
+	for _, d := range l.devices {
+		for name := range d.kernels {
+			ran[name] = true
+		}
+	}
+	for _, m := range modules {
+		for _, k := range m.Kernels {
+			if !ran[k] {
+				names = append(names, k)
+			}
+		}
+	}
+	return names
+}
+
+// What NVRTC made of the sources passes the table, and gives the bits that the sources
+// give by the host's compiler. Every kernel of the PTX runs.
+func TestOnPTX(t *testing.T) {
+	ptx, sources, modules := onPTX(t)
+	var ran launched
+	for _, c := range []struct {
+		name  string
+		table kerneltest.Table
+		adapt func(Options) Options
+	}{
+		{"float32", kerneltest.Table{}, func(o Options) Options { return o }},
+		{"rounding", kerneltest.Table{Factors: kernels.BF16}, rounding},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			peer := kerneltest.Peer{Name: "the sources", Open: ran.opening(t, c.adapt(sources))}
+			c.table.Run(t, ran.opening(t, c.adapt(ptx)), peer)
+		})
+	}
+	if names := ran.never(modules); len(names) > 0 {
+		t.Errorf("kernels of the PTX that no case runs: %s", strings.Join(names, ", "))
+	}
+}
