@@ -37,7 +37,13 @@ const floats = 512 // of in and of out
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	library, err := driver.Open(shim.Build(t, filepath.Join("testdata", "wrong.cu")))
+	return rigOf(t, shim.Build(t, filepath.Join("testdata", "wrong.cu")))
+}
+
+// rigOf is a rig on the shim at this path.
+func rigOf(t *testing.T, path string) *rig {
+	t.Helper()
+	library, err := driver.Open(path)
 	must(t, err)
 	r := &rig{t: t}
 	r.context, err = library.Retain(0)
@@ -68,20 +74,28 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// run fills in, runs the kernel and returns out, or what went wrong.
+// run fills in, runs the kernel and returns out, or what went wrong while it ran.
 func (r *rig) run(kernel string, blocks, threads uint32, shared int, in []float32) ([]float32, error) {
 	r.t.Helper()
-	f, err := r.module.Function(kernel)
-	must(r.t, err)
 	copy(r.host.Bytes(), kernels.EncodeF32(in))
 	must(r.t, r.stream.CopyToDevice(r.args.in, r.host, 0, 4*floats))
 	must(r.t, r.stream.Synchronize())
-	must(r.t, r.stream.Launch(f, driver.Dim{blocks, 1, 1}, driver.Dim{threads, 1, 1}, shared, unsafe.Pointer(&r.args), unsafe.Sizeof(r.args)))
+	if err := r.launch(kernel, blocks, threads, shared); err != nil {
+		return nil, err
+	}
 	must(r.t, r.stream.CopyToHost(r.host, 0, r.args.out, 4*floats))
 	if err := r.stream.Synchronize(); err != nil {
 		return nil, err
 	}
 	return kernels.DecodeF32(r.host.Bytes()), nil
+}
+
+// launch enqueues the kernel, or returns why it was refused.
+func (r *rig) launch(kernel string, blocks, threads uint32, shared int) error {
+	r.t.Helper()
+	f, err := r.module.Function(kernel)
+	must(r.t, err)
+	return r.stream.Launch(f, driver.Dim{blocks, 1, 1}, driver.Dim{threads, 1, 1}, shared, unsafe.Pointer(&r.args), unsafe.Sizeof(r.args))
 }
 
 func TestShimFindsWrongKernels(t *testing.T) {

@@ -50,7 +50,7 @@ func (s *scanner) until(ends string) (statement, error) {
 		return st, fmt.Errorf("line %d: the text ends within a statement", s.line)
 	}
 	st.text = strings.TrimSpace(s.text[s.at : s.at+end])
-	s.line += strings.Count(st.text, "\n")
+	s.line += strings.Count(s.text[s.at:s.at+end], "\n")
 	s.at += end
 	if s.text[s.at] == ';' {
 		s.at++
