@@ -226,6 +226,7 @@ func TestPTXFailsWhereAGPUWould(t *testing.T) {
 		{"mov.u32 %r1, %tid.x;\nsetp.lt.u32 %p1, %r1, 7;\n@!%p1 bra $L__BB0_1;\nbar.sync 0;\nret;\n$L__BB0_1:\nbar.sync 0;\n", 64, driver.LaunchFailed,
 			"thread 6 waits at the barrier at probe.ptx:15, thread 7 waits at the barrier at probe.ptx:18"},
 		{"mov.u32 %r1, %tid.x;\nsetp.lt.u32 %p1, %r1, 32;\n@!%p1 bra $L__BB0_1;\nbar.sync 0;\nret;\n$L__BB0_1:\nbar.sync 1;\n", 64, driver.LaunchFailed, "threads part at a barrier"},
+		{"mov.u32 %r1, 0x44444440;\nmma.sp.sync.aligned.m16n8k32.row.col.f32.bf16.bf16.f32 {%f1,%f2,%f3,%f4}, {%r1,%r1,%r1,%r1}, {%r1,%r1,%r1,%r1}, {%f1,%f2,%f3,%f4}, %r1, 0x0;\n", 32, driver.LaunchFailed, "metadata that names no two elements"},
 		{"ret;\n", 513, 1, "a block of 513 × 1 × 1 threads, of at most 512"},
 	} {
 		r := onPTX(t, entry("wrong", c.body))
@@ -299,6 +300,73 @@ func TestPTXShuffles(t *testing.T) {
 			}
 			if want |= uint64(7*from + 1); got[32*i+lane] != want {
 				t.Errorf("%s %d, %#x: lane %d got %x, want %x", m.name, m.b, m.c, lane, got[32*i+lane], want)
+			}
+		}
+	}
+}
+
+// bf16 is a number that bfloat16 can represent, in its bits.
+func bf16(v float32) uint32 { return math.Float32bits(v) >> 16 }
+
+// A sparse product, its fragments filled as PTX's manual draws them, is that of the whole
+// matrix: A is 16 × 32 with two of each four columns, B 32 × 8.
+func TestPTXSparseProduct(t *testing.T) {
+	var a [16][32]float32
+	var b [32][8]float32
+	var kept [16][16]float32 // what A has, row by row
+	var places [16][16]uint32
+	for r := range 16 {
+		for four := range 8 {
+			first := (r + four) % 3
+			second := first + 1 + (r*four)%(3-first)
+			for i, place := range []int{first, second} {
+				v := float32((r*31+four*7+i*5)%23 - 11)
+				a[r][4*four+place], kept[r][2*four+i], places[r][2*four+i] = v, v, uint32(place)
+			}
+		}
+	}
+	for k := range 32 {
+		for c := range 8 {
+			b[k][c] = float32((k*13+c*29)%19 - 9)
+		}
+	}
+	for selector := range 2 {
+		var in []byte // of each lane: 4 words of A, 4 of B, 4 of C, metadata and no more
+		for lane := range 32 {
+			g, t := lane/4, lane%4
+			var words [16]uint32
+			for i, at := range [4][2]int{{g, 2 * t}, {g + 8, 2 * t}, {g, 2*t + 8}, {g + 8, 2*t + 8}} {
+				words[i] = bf16(kept[at[0]][at[1]]) | bf16(kept[at[0]][at[1]+1])<<16
+				words[4+i] = bf16(b[8*i+2*t][g]) | bf16(b[8*i+2*t+1][g])<<16
+			}
+			for i := range 4 {
+				words[8+i] = math.Float32bits(float32(100*lane + i))
+			}
+			if t/2 == selector {
+				for i := range 8 {
+					words[12] |= places[g][t%2*8+i]<<(2*i) | places[g+8][t%2*8+i]<<(16+2*i)
+				}
+			}
+			for _, w := range words {
+				in = binary.LittleEndian.AppendUint32(in, w)
+			}
+		}
+		body := "mov.u32 %r30, %tid.x;\nmul.wide.u32 %rd1, %r30, 64;\nadd.s64 %rd1, %rd9, %rd1;\nmul.wide.u32 %rd2, %r30, 16;\nadd.s64 %rd2, %rd8, %rd2;\n" +
+			"ld.global.v4.u32 {%r1,%r2,%r3,%r4}, [%rd1];\nld.global.v4.u32 {%r5,%r6,%r7,%r8}, [%rd1+16];\n" +
+			"ld.global.v4.f32 {%f1,%f2,%f3,%f4}, [%rd1+32];\nld.global.u32 %r9, [%rd1+48];\n" +
+			"mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.bf16.bf16.f32 {%f1,%f2,%f3,%f4}, {%r1,%r2,%r3,%r4}, {%r5,%r6,%r7,%r8}, " +
+			fmt.Sprintf("{%%f1,%%f2,%%f3,%%f4}, %%r9, 0x%x;\n", selector) + "st.global.v4.f32 [%rd2], {%f1,%f2,%f3,%f4};\n"
+		got := onPTX(t, entry("sparse", body)).bits("sparse", 32, in, 64)
+		for lane := range 32 {
+			for i := range 4 {
+				r, c := lane/4+i/2*8, lane%4*2+i%2
+				want := float32(100*lane + i)
+				for k := range 32 {
+					want += a[r][k] * b[k][c]
+				}
+				if v := math.Float32frombits(uint32(got[lane*2+i/2] >> (32 * (i % 2)))); v != want {
+					t.Errorf("selector %d: (%d, %d) is %v, want %v", selector, r, c, v, want)
+				}
 			}
 		}
 	}

@@ -44,9 +44,8 @@ var others = map[string]writer{
 
 	"mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32": call("multiply_matrices", "=f32*4 b32*4 b32*2 f32*4 line"),
 
-	// Metadata in ascending order is a promise that is not needed here.
-	"mma.sp.sync.aligned.m16n8k32.row.col.f32.bf16.bf16.f32":                   call("multiply_sparse", "=f32*4 b32*4 b32*4 f32*4 b32 b32 line"),
-	"mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.bf16.bf16.f32": call("multiply_sparse", "=f32*4 b32*4 b32*4 f32*4 b32 b32 line"),
+	"mma.sp.sync.aligned.m16n8k32.row.col.f32.bf16.bf16.f32":                   call("multiply_sparse<false>", "=f32*4 b32*4 b32*4 f32*4 b32 b32 line"),
+	"mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.bf16.bf16.f32": call("multiply_sparse<true>", "=f32*4 b32*4 b32*4 f32*4 b32 b32 line"),
 }
 
 func branch(e *emitter, in instruction) (string, error) {

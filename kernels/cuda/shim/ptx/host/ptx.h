@@ -159,9 +159,16 @@ static __attribute__((unused)) several<f32, 4> multiply_matrices(several<u32, 4>
 	ptx::multiply_matrices(d.at, a.at, b.at, c.at, here(line));
 	return d;
 }
+/* Each four bits of metadata are the places of two elements among four, which must
+ * differ, and ascend where that is promised. */
+template <bool ordered>
 static __attribute__((unused)) several<f32, 4> multiply_sparse(several<u32, 4> a, several<u32, 4> b, several<f32, 4> c, u32 metadata, u32 selector, int line)
 {
 	if (selector > 1) stop("a selector of metadata above 1", line);
+	for (u32 left = metadata, i = 0; i < 8 && lane() % 4 / 2 == selector; i++, left >>= 4) {
+		const u32 first = left & 3, second = left >> 2 & 3;
+		if (first == second || (ordered && first > second)) stop("metadata that names no two elements in order", line);
+	}
 	several<f32, 4> d;
 	ptx::multiply_sparse(d.at, a.at, b.at, c.at, metadata, selector, here(line));
 	return d;
