@@ -66,10 +66,11 @@ $(PYTORCH)/requirements.txt: $(PINNED)
 study: ## measure patterns, methods and seeds on the demo; writes docs/results.md
 	$(GO) run ./trainer/demo/study $(ARGS)
 
-verify: verify-cuda verify-recovery ## that the CUDA objects are what their sources give, and a killed trainer's result the fault-free run's (root)
+verify: verify-cuda verify-recovery ## that the CUDA objects are what their sources give and mean, and a killed trainer's result the fault-free run's (root)
 
-verify-cuda: cuda-compiler ## build the CUDA objects again and compare; no warnings, no spills in hot kernels
+verify-cuda: cuda-compiler ## build the CUDA objects again and compare; no warnings, no spills in hot kernels; run their PTX on the processor
 	cd kernels/cuda/source && $(GO) run ../compile -verify
+	$(GO) test ./kernels/cuda -run TestOnPTX -count=1
 
 verify-recovery: ## kill a trainer in the middle of a job and compare its result with the fault-free run's (root)
 	$(GO) test ./coordinator/local -run TestATrainerIsKilled -v -count=1

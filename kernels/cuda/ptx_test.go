@@ -4,7 +4,6 @@ package cuda
 
 import (
 	"strings"
-	"sync"
 	"testing"
 
 	"ressa/kernels"
@@ -16,8 +15,8 @@ import (
 // withoutCubin is a compute capability that there is no cubin for.
 const withoutCubin = "12.0"
 
-// onPTX returns options for a device that runs the embedded PTX, and for one that runs the
-// sources under the same kind; and the modules.
+// onPTX returns options for a device that runs the embedded PTX, each buffer an allocation
+// of its own, and for one that runs the sources under the same kind; and the modules.
 func onPTX(t *testing.T) (ptx, sources Options, modules []source.Module) {
 	t.Helper()
 	t.Setenv("RESSA_SHIM_CAPABILITY", strings.ReplaceAll(withoutCubin, ".", ""))
@@ -33,26 +32,10 @@ func onPTX(t *testing.T) (ptx, sources Options, modules []source.Module) {
 	return ptx, sources, images.Modules
 }
 
-// launched notes which kernels devices have run.
-type launched struct {
-	mu      sync.Mutex
-	devices []*Device
-}
-
-func (l *launched) opening(t *testing.T, o Options) func() kernels.Device {
-	return func() kernels.Device {
-		d := openDevice(t, o)
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.devices = append(l.devices, d)
-		return d
-	}
-}
-
 // never returns the kernels of the modules that no device has run.
-func (l *launched) never(modules []source.Module) (names []string) {
+func never(modules []source.Module, devices []*Device) (names []string) {
 	ran := map[string]bool{}
-	for _, d := range l.devices {
+	for _, d := range devices {
 		for name := range d.kernels {
 			ran[name] = true
 		}
@@ -70,22 +53,29 @@ func (l *launched) never(modules []source.Module) (names []string) {
 // What NVRTC made of the sources passes the table, and gives the bits that the sources
 // give by the host's compiler. Every kernel of the PTX runs.
 func TestOnPTX(t *testing.T) {
+	if testing.Short() {
+		t.Skip("translating and running all kernels takes minutes")
+	}
 	ptx, sources, modules := onPTX(t)
-	var ran launched
+	var ran []*Device
 	for _, c := range []struct {
 		name  string
 		table kerneltest.Table
 		adapt func(Options) Options
 	}{
-		{"float32", kerneltest.Table{}, func(o Options) Options { return o }},
+		{"exact", kerneltest.Table{}, func(o Options) Options { return o }},
 		{"rounding", kerneltest.Table{Factors: kernels.BF16}, rounding},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			peer := kerneltest.Peer{Name: "the sources", Open: ran.opening(t, c.adapt(sources))}
-			c.table.Run(t, ran.opening(t, c.adapt(ptx)), peer)
+			peer := kerneltest.Peer{Name: "the sources", Open: func() kernels.Device { return openDevice(t, c.adapt(sources)) }}
+			c.table.Run(t, func() kernels.Device {
+				d := openDevice(t, c.adapt(ptx))
+				ran = append(ran, d)
+				return d
+			}, peer)
 		})
 	}
-	if names := ran.never(modules); len(names) > 0 {
+	if names := never(modules, ran); len(names) > 0 {
 		t.Errorf("kernels of the PTX that no case runs: %s", strings.Join(names, ", "))
 	}
 }

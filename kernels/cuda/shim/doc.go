@@ -1,6 +1,6 @@
 // Package shim is a libcuda that runs the kernels of kernels/cuda/source on the
 // processor, for tests on machines without a GPU: [Build] compiles the same
-// sources with a C++ compiler.
+// sources with a C++ compiler, [BuildPTX] the PTX that a GPU's compiler made of them.
 //
 // A block's threads are fibers that run one at a time until they wait, backwards
 // in every other launch of a kernel, so that threads or blocks that race give other
