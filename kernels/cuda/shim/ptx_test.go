@@ -96,6 +96,9 @@ var instructions = []struct {
 	{"max.f32", "f32 f32 f32", []uint64{minusZero, 0}, 0},
 	{"min.f32", "f32 f32 f32", []uint64{0, minusZero}, minusZero},
 	{"max.NaN.f32", "f32 f32 f32", []uint64{one, nan}, madeNaN},
+	{"min.NaN.f32", "f32 f32 f32", []uint64{one, nan}, madeNaN},
+	{"min.NaN.f32", "f32 f32 f32", []uint64{one, minusZero}, minusZero},
+	{"rcp.rn.f32", "f32 f32", []uint64{f32(3)}, f32(1. / 3)},
 	{"add.rn.f64", "f64 f64 f64", []uint64{math.Float64bits(0.1), math.Float64bits(0.2)}, 0x3fd3333333333334},
 	{"cvt.f64.f32", "f64 f32", []uint64{f32(0.5)}, math.Float64bits(0.5)},
 	{"cvt.rn.f32.f64", "f32 f64", []uint64{math.Float64bits(0.1)}, f32(0.1)},
@@ -215,6 +218,7 @@ func TestPTXFailsWhereAGPUWould(t *testing.T) {
 		{shared + "mov.u64 %rd1, s;\nst.shared.v2.f32 [%rd1+4], {%f1, %f2};\n", 1, 716, "address in shared memory is no multiple of 8"},
 		{shared + "mov.u64 %rd1, s;\nst.f32 [%rd1], %f1;\n", 1, driver.IllegalAddress, "in no allocation"},
 		{shared + "mov.u64 %rd1, s;\ncvta.shared.u64 %rd2, %rd1;\ncvta.to.global.u64 %rd3, %rd2;\n", 1, driver.LaunchFailed, "a shared address is taken for a global one"},
+		{shared + "mov.u64 %rd1, s;\ncvta.shared.u64 %rd2, %rd1;\ncvt.u32.u64 %r1, %rd2;\nst.shared.f32 [%r1], %f1;\n", 1, driver.IllegalAddress, "of 64 bytes of shared memory"},
 		{"cvta.to.shared.u64 %rd1, %rd8;\n", 1, driver.LaunchFailed, "a global address is taken for a shared one"},
 		{shared + "mov.u32 %r1, s;\nadd.s32 %r1, %r1, 8;\nldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r2,%r3,%r4,%r5}, [%r1];\n", 32, 716, "no multiple of 16"},
 		{"mov.b64 %rd1, wrong_param_0;\nld.param.u64 %rd2, [%rd1+40];\n", 1, driver.LaunchFailed, "a read outside the parameter"},
@@ -301,6 +305,34 @@ func TestPTXShuffles(t *testing.T) {
 			if want |= uint64(7*from + 1); got[32*i+lane] != want {
 				t.Errorf("%s %d, %#x: lane %d got %x, want %x", m.name, m.b, m.c, lane, got[32*i+lane], want)
 			}
+		}
+	}
+}
+
+// Of two copies, the first of 8 bytes and zeros, those that were waited for are there.
+func TestPTXCopiesHappenWhereTheyAreWaitedFor(t *testing.T) {
+	const body = ".shared .align 16 .b8 s[32];\nmov.u32 %%r1, s;\nmov.u32 %%r2, 8;\nmov.u64 %%rd1, s;\n" +
+		"cp.async.cg.shared.global [%%r1], [%%rd9], 16, %%r2;\ncp.async.commit_group;\n" +
+		"cp.async.cg.shared.global [%%r1+16], [%%rd9+16], 16;\ncp.async.commit_group;\n" +
+		"%s;\nld.shared.v2.u64 {%%rd2, %%rd3}, [%%rd1];\nld.shared.v2.u64 {%%rd4, %%rd5}, [%%rd1+16];\n" +
+		"st.global.v2.u64 [%%rd8], {%%rd2, %%rd3};\nst.global.v2.u64 [%%rd8+16], {%%rd4, %%rd5};\n"
+	in := make([]byte, 32)
+	for i := range in {
+		in[i] = byte(i + 1)
+	}
+	word := func(i int) uint64 { return binary.LittleEndian.Uint64(in[8*i:]) }
+	const unset = math.MaxUint64
+	for _, c := range []struct {
+		wait string
+		want [4]uint64
+	}{
+		{"cp.async.wait_group 2", [4]uint64{unset, unset, unset, unset}},
+		{"cp.async.wait_group 1", [4]uint64{word(0), 0, unset, unset}},
+		{"cp.async.wait_group 0", [4]uint64{word(0), 0, word(2), word(3)}},
+		{"cp.async.wait_all", [4]uint64{word(0), 0, word(2), word(3)}},
+	} {
+		if got := onPTX(t, entry("copies", fmt.Sprintf(body, c.wait))).bits("copies", 1, in, 4); [4]uint64(got) != c.want {
+			t.Errorf("%s: %x, want %x", c.wait, got, c.want)
 		}
 	}
 }

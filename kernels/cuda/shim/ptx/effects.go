@@ -14,7 +14,6 @@ var others = map[string]writer{
 	"ret":     func(*emitter, instruction) (string, error) { return "return;", nil },
 
 	"cvta.to.global.u64": call("cvta_to_global", "=b64 b64 line"),
-	"cvta.global.u64":    call("cvta_to_global", "=b64 b64 line"), // the same number
 	"cvta.to.shared.u64": call("cvta_to_shared", "=b64 b64 line"),
 	"cvta.shared.u64":    call("cvta_shared", "=b64 b64 line"),
 
@@ -26,8 +25,6 @@ var others = map[string]writer{
 	"shfl.sync.up.b32":      shuffle("up"),
 	"shfl.sync.down.b32":    shuffle("down"),
 	"vote.sync.ballot.b32":  call("ballot", "=b32 pred b32 line"),
-	"vote.sync.any.pred":    call("any", "=pred pred b32 line"),
-	"vote.sync.all.pred":    call("all", "=pred pred b32 line"),
 	"red.global.max.u64":    call("red_global_max", "address b64 line"),
 	"cp.async.commit_group": call("commit_copies", ""),
 	"cp.async.wait_group":   call("wait_copies", "b32"),
@@ -35,12 +32,8 @@ var others = map[string]writer{
 
 	"cp.async.cg.shared.global": copyAsync,
 
-	"ldmatrix.sync.aligned.m8n8.x1.shared.b16":       call("load_matrices<1, false>", "=b32*1 address line"),
-	"ldmatrix.sync.aligned.m8n8.x2.shared.b16":       call("load_matrices<2, false>", "=b32*2 address line"),
-	"ldmatrix.sync.aligned.m8n8.x4.shared.b16":       call("load_matrices<4, false>", "=b32*4 address line"),
-	"ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16": call("load_matrices<1, true>", "=b32*1 address line"),
-	"ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16": call("load_matrices<2, true>", "=b32*2 address line"),
-	"ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16": call("load_matrices<4, true>", "=b32*4 address line"),
+	"ldmatrix.sync.aligned.m8n8.x4.shared.b16":       call("load_matrices<false>", "=b32*4 address line"),
+	"ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16": call("load_matrices<true>", "=b32*4 address line"),
 
 	"mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32": call("multiply_matrices", "=f32*4 b32*4 b32*2 f32*4 line"),
 

@@ -2,6 +2,7 @@ package ptx
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -21,16 +22,19 @@ var (
 	words    = of("s32 u32 s64 u64")
 	integers = of("s16 u16 s32 u32 s64 u64")
 	untyped  = of("b16 b32 b64")
-	logical  = append(of("pred"), untyped...)
+	logical  = slices.Concat(of("pred"), untyped)
 	floats   = of("f32 f64")
 	single   = of("f32")
+	numbers  = slices.Concat(integers, floats)
+	values   = slices.Concat(numbers, untyped)
+	all      = slices.Concat(values, of("pred"))
 )
 
 // forms is the table of opcodes without side effects. Rounding is to nearest even
 // everywhere, nothing is flushed to zero.
 var forms = map[string]form{
-	"mov":  {"", append(append(of("pred"), untyped...), append(integers, floats...)...), "t t"},
-	"selp": {"select", append(append(integers, untyped...), floats...), "t t t pred"},
+	"mov":  {"", all, "t t"},
+	"selp": {"select", values, "t t t pred"},
 
 	"add":      {"add", integers, "t t t"},
 	"sub":      {"subtract", integers, "t t t"},
@@ -41,10 +45,10 @@ var forms = map[string]form{
 	"mad.wide": {"multiply_add_wide", of("s32 u32"), "w t t w"},
 	"div":      {"divide", words, "t t t line"},
 	"rem":      {"remainder", words, "t t t line"},
-	"neg":      {"negate", append(of("s16 s32 s64"), floats...), "t t"},
-	"abs":      {"absolute", append(of("s32 s64"), floats...), "t t"},
-	"min":      {"least", append(integers, floats...), "t t t"},
-	"max":      {"greatest", append(integers, floats...), "t t t"},
+	"neg":      {"negate", of("s16 s32 s64 f32 f64"), "t t"},
+	"abs":      {"absolute", of("s32 s64 f32 f64"), "t t"},
+	"min":      {"least", numbers, "t t t"},
+	"max":      {"greatest", numbers, "t t t"},
 	"max.NaN":  {"greatest_or_nan", single, "t t t"},
 	"min.NaN":  {"least_or_nan", single, "t t t"},
 
@@ -53,7 +57,7 @@ var forms = map[string]form{
 	"xor":  {"differing", logical, "t t t"},
 	"not":  {"inverse", logical, "t t"},
 	"shl":  {"shift_left", untyped, "t t u32"},
-	"shr":  {"shift_right", append(integers, untyped...), "t t u32"},
+	"shr":  {"shift_right", slices.Concat(integers, untyped), "t t u32"},
 	"popc": {"ones", of("b32 b64"), "u32 t"},
 	"clz":  {"leading_zeros", of("b32 b64"), "u32 t"},
 	"brev": {"reversed", of("b32 b64"), "t t"},
@@ -69,12 +73,12 @@ var forms = map[string]form{
 	"rcp.rn":  {"reciprocal_rn", floats, "t t"},
 	"sqrt.rn": {"root_rn", floats, "t t"},
 
-	"setp.eq": {"equal", append(append(integers, untyped...), floats...), "pred t t"},
-	"setp.ne": {"unequal", append(append(integers, untyped...), floats...), "pred t t"},
-	"setp.lt": {"less", append(integers, floats...), "pred t t"},
-	"setp.le": {"at_most", append(integers, floats...), "pred t t"},
-	"setp.gt": {"more", append(integers, floats...), "pred t t"},
-	"setp.ge": {"at_least", append(integers, floats...), "pred t t"},
+	"setp.eq": {"equal", values, "pred t t"},
+	"setp.ne": {"unequal", values, "pred t t"},
+	"setp.lt": {"less", numbers, "pred t t"},
+	"setp.le": {"at_most", numbers, "pred t t"},
+	"setp.gt": {"more", numbers, "pred t t"},
+	"setp.ge": {"at_least", numbers, "pred t t"},
 	// True also where an operand is NaN.
 	"setp.equ": {"!unequal", floats, "pred t t"},
 	"setp.neu": {"!equal", floats, "pred t t"},

@@ -14,7 +14,6 @@ namespace {
 
 struct load {
 	u32 *d;
-	int n;
 	bool turned;
 	const void *row;
 };
@@ -73,12 +72,12 @@ template <int depth, bool sparse> void multiply(void **l)
 
 } // namespace
 
-void load_matrices(u32 *d, int n, bool turned, const void *row, shim::site s)
+void load_matrices(u32 *d, bool turned, const void *row, shim::site s)
 {
-	load mine{d, n, turned, row};
+	load mine{d, turned, row};
 	shim::collective([](void **l) {
 		const auto *any = (load *)l[0];
-		for (int m = 0; m < any->n; m++) {
+		for (int m = 0; m < 4; m++) {
 			u16 matrix[8][8];
 			for (int r = 0; r < 8; r++) memcpy(matrix[r], ((load *)l[8 * m + r])->row, 16);
 			for (int lane = 0; lane < 32; lane++) {

@@ -15,15 +15,15 @@ struct kernel {
 [[noreturn]] void stop(const char *why, shim::site s);
 
 /* Shared memory and the parameter are at addresses that are no pointers, so that one
- * which is taken for another's is found. A window is what generic addresses add. */
-constexpr u64 shared_from = 1 << 10, parameter_from = 1 << 20, shared_window = 1ull << 60;
-void *global_at(u64 address, size_t bytes, shim::site s);
+ * which is taken for another's is found. A window is what generic addresses add: not
+ * in their high half alone, which may be cut off. */
+constexpr u64 shared_from = 1 << 10, parameter_from = 1 << 20, shared_window = 1ull << 60 | 1 << 28;
 void *shared_at(u64 address, size_t bytes, shim::site s);
 
 struct exchange { u32 value, lane; };
 void exchange_lanes(exchange &mine, shim::site s);
 u32 ballot_lanes(bool p, shim::site s);
-void load_matrices(u32 *d, int n, bool turned, const void *row, shim::site s);
+void load_matrices(u32 *d, bool turned, const void *row, shim::site s);
 void multiply_matrices(f32 *d, const u32 *a, const u32 *b, const f32 *c, shim::site s);
 void multiply_sparse(f32 *d, const u32 *a, const u32 *b, const f32 *c, u32 metadata, u32 selector, shim::site s);
 
@@ -105,8 +105,6 @@ INLINE void warp_barrier(u32 mask, int line)
 	shim::collective([](void **) {}, nullptr, here(line));
 }
 INLINE u32 ballot(bool p, u32 mask, int line) { return all_lanes(mask, line), ptx::ballot_lanes(p, here(line)); }
-INLINE bool any(bool p, u32 mask, int line) { return ballot(p, mask, line) != 0; }
-INLINE bool all(bool p, u32 mask, int line) { return ballot(p, mask, line) == ~0u; }
 
 /* b names the lane, c has the clamp in bits 0–4 and the segment's mask in bits 8–12. p is
  * whether that lane lies in reach; where not, the own value comes back. */
@@ -145,12 +143,11 @@ INLINE void commit_copies() { shim::commit_copies(); }
 INLINE void wait_copies(u32 but) { shim::perform_copies((int)but); }
 INLINE void wait_all_copies() { shim::commit_copies(), shim::perform_copies(0); }
 
-/* Lane l of the first 8·n names row l mod 8 of matrix l / 8. */
-template <int n, bool turned> static __attribute__((unused)) several<u32, n> load_matrices(u64 a, int line)
+/* Lane l names row l mod 8 of matrix l / 8. */
+template <bool turned> static __attribute__((unused)) several<u32, 4> load_matrices(u64 a, int line)
 {
-	several<u32, n> d;
-	const void *row = lane() < 8 * n ? find_shared(a, 16, line) : nullptr;
-	ptx::load_matrices(d.at, n, turned, row, here(line));
+	several<u32, 4> d;
+	ptx::load_matrices(d.at, turned, find_shared(a, 16, line), here(line));
 	return d;
 }
 static __attribute__((unused)) several<f32, 4> multiply_matrices(several<u32, 4> a, several<u32, 2> b, several<f32, 4> c, int line)
