@@ -69,6 +69,15 @@ func TestChecks(t *testing.T) {
 		{"segments", kernels.CheckSegmentSumSquares(of(kernels.F64, 1, 2), row, []int{0, 3, 6}), ""},
 		{"segments down", kernels.CheckSegmentSumSquares(of(kernels.F64, 1, 2), row, []int{0, 3, 2}), "offsets[2] is 2, want 3 to 6"},
 		{"segments none", kernels.CheckSegmentSumSquares(none, row, nil), "no offsets"},
+		{"select", kernels.SelectMaskArgs{Mask: of(kernels.U64, 4, 1), Bad: index, W: of(kernels.BF16, 4, 6), Norms: of(kernels.F64, 1, 6), N: 2, M: 3}.Check(), ""},
+		{"select pattern", kernels.SelectMaskArgs{Mask: of(kernels.U64, 4, 1), Bad: index, W: x, N: 3, M: 3}.Check(), "3 of 3, want 1 ≤ N < M ≤ 64"},
+		{"select width", kernels.SelectMaskArgs{Mask: of(kernels.U64, 4, 1), Bad: index, W: x, N: 2, M: 4}.Check(), "W has 6 columns, want a multiple of 4"},
+		{"select norms", kernels.SelectMaskArgs{Mask: of(kernels.U64, 4, 1), Bad: index, W: x, Norms: row, N: 1, M: 2}.Check(), "norms is fp32"},
+		{"select bad", kernels.SelectMaskArgs{Mask: of(kernels.U64, 4, 1), Bad: of(kernels.I32, 1, 6), W: x, N: 1, M: 2}.Check(), "bad is (1, 6), want (1, 4)"},
+		{"pack", kernels.CheckPackKept(floats(1, 24), x, of(kernels.U64, 4, 1)), ""},
+		{"pack more", kernels.CheckPackKept(floats(1, 25), x, of(kernels.U64, 4, 1)), "pack kept: dst has 25 elements, src (4, 6) fewer"},
+		{"unpack mask", kernels.CheckUnpackKept(x, floats(1, 5), of(kernels.U64, 3, 1)), "unpack kept: mask is (3, 1), want (4, 1)"},
+		{"kept", kernels.CheckKept("pack kept", 7, 6), "pack kept: the mask keeps 7 elements, want 6"},
 		{"columns", kernels.CheckColumnSumSquares(of(kernels.F64, 1, 4), x), "dst is (1, 4), want (1, 6)"},
 	} {
 		switch {

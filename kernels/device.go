@@ -36,6 +36,7 @@ type Stream interface {
 	Normalisation
 	Objective
 	Optimiser
+	Masking
 
 	// Synchronize waits until everything enqueued has run and returns the first
 	// error of the stream, or the context's error. A failed stream stays failed.
@@ -189,4 +190,18 @@ type Optimiser interface {
 	// ColumnSumSquares writes dst[c] = Σ over rows of x[row][c]², in float64, rows
 	// ascending; dst F64 (1, C), x F32.
 	ColumnSumSquares(dst, x Tensor)
+}
+
+// Masking groups what makes and uses masks beside the products. A mask is U64 (out,
+// MaskWords(in)); bits beyond its columns are written as zero and not read.
+type Masking interface {
+	// SelectMask makes an n:m mask; see [SelectMaskArgs].
+	SelectMask(SelectMaskArgs)
+	// PackKept writes the elements of src (out, in) that the mask keeps, row after
+	// row, to dst (1, n), both F32. A mask that keeps another number than n is found
+	// when the operation runs.
+	PackKept(dst, src, mask Tensor)
+	// UnpackKept is the inverse: it writes src (1, n) to the elements of dst (out, in)
+	// that the mask keeps, and +0 to the others.
+	UnpackKept(dst, src, mask Tensor)
 }

@@ -10,6 +10,7 @@
 #include "optim_body.h"
 #include "rowops_body.h"
 #include "sparse_body.h"
+#include "masking_body.h"
 
 static const struct rk_table K(functions) = {
 #define X(name) .name = K(name),

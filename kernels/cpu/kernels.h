@@ -31,11 +31,12 @@ typedef void (*rk_task)(const void *args, int64_t task, void *scratch);
 #include "optim.h"
 #include "rowops.h"
 #include "sparse.h"
+#include "masking.h"
 
 #define RK_OPS(X) \
 	RK_GEMM_OPS(X) RK_ELEMENTWISE_OPS(X) RK_ACTIVATION_OPS(X) RK_ATTENTION_OPS(X) \
 	RK_LOSS_OPS(X) RK_NORM_OPS(X) RK_OPTIM_OPS(X) RK_ROWOPS_OPS(X) \
-	RK_SPARSE_OPS(X)
+	RK_SPARSE_OPS(X) RK_MASKING_OPS(X)
 
 /* rk_table holds one variant's functions. */
 struct rk_table {

@@ -55,7 +55,7 @@ func (s *Stream) AttentionForward(f kernels.AttentionArgs) {
 	a := s.attention("attention", f)
 	dim, tiles, _, _ := attentionTiles(f.HeadDim)
 	s.tiled("attention_forward", dim, tiles.shared(dim, 1, 1), tiles.blocks(f.Batch*f.Heads, f.QueryLen), a)
-	s.checked("attention lengths", f.KeyLen+1)
+	s.checked("attention lengths", f.KeyLen+1, kernels.CheckRowIndex)
 }
 
 // AttentionBackward overwrites DQ, DK and DV.
@@ -70,7 +70,7 @@ func (s *Stream) AttentionBackward(f kernels.AttentionArgs, g kernels.AttentionG
 	pairs := f.Batch * f.Heads * f.QueryLen
 	a.delta = s.temporary(4 * pairs)
 	launch(s, "attention_delta", (pairs+threads/32-1)/(threads/32), a)
-	s.checked("attention lengths", f.KeyLen+1) // the launches behind this one then do nothing
+	s.checked("attention lengths", f.KeyLen+1, kernels.CheckRowIndex) // the launches behind this one then do nothing
 	dim, _, queries, keys := attentionTiles(f.HeadDim)
 	s.tiled("attention_queries", dim, queries.shared(dim, 2, 1), queries.blocks(f.Batch*f.Heads, f.QueryLen), a)
 	s.tiled("attention_keys", dim, keys.shared(dim, 2, 2), keys.blocks(f.Batch*f.KVHeads, f.Pitch()), a)

@@ -92,5 +92,5 @@ func (s *Stream) Rotate(x kernels.Tensor, headDim int, cos, sin, positions kerne
 	a := &rotateArgs{x: s.view(op, "x", x), cos: s.view(op, "cos", cos), sin: s.view(op, "sin", sin),
 		positions: s.view(op, "positions", positions), half: int32(headDim / 2), inverse: flag(inverse)}
 	launch(s, "rotate", tiles(x.Rows, x.Cols/2), a)
-	s.checked(op, cos.Rows)
+	s.checked(op, cos.Rows, kernels.CheckRowIndex)
 }

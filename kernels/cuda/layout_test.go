@@ -23,6 +23,7 @@ func mirrors() map[string]any {
 		"adamw_args": adamWArgs{}, "segment_squares_args": segmentSquaresArgs{}, "segment_sums_args": segmentSumsArgs{},
 		"column_squares_args": columnSquaresArgs{}, "norm_args": normArgs{}, "norm_backward_args": normBackwardArgs{},
 		"objective_args": objectiveArgs{}, "attention_args": attentionArgs{},
+		"select_mask_args": selectMaskArgs{}, "kept_args": keptArgs{},
 		"head": head{}, "view": view{},
 	}
 }

@@ -49,5 +49,5 @@ func (s *Stream) CrossEntropyKL(c kernels.CrossEntropyKLArgs) {
 	}
 	rows := c.Logits.Rows
 	launchWith(s, "cross_entropy_kl", driver.Dim{uint32(rows), 1, 1}, threads, 8*len(c.Teachers), rows, a)
-	s.checked(op, c.Logits.Cols)
+	s.checked(op, c.Logits.Cols, kernels.CheckRowIndex)
 }

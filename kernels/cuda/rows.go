@@ -25,7 +25,7 @@ type (
 func (s *Stream) indexed(op, kernel string, dst, src, index kernels.Tensor, tiles, limit int) {
 	a := &indexArgs{dst: s.view(op, "dst", dst), src: s.view(op, "src", src), index: s.view(op, "index", index)}
 	launch(s, kernel, tiles, a)
-	s.checked(op, limit)
+	s.checked(op, limit, kernels.CheckRowIndex)
 }
 
 // GatherRows writes dst[i] = src[index[i]].

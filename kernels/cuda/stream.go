@@ -33,11 +33,12 @@ type Stream struct {
 	scratch *buffer
 }
 
-// check is a launch that uses indices from device memory.
+// check is a launch that uses what lies in device memory, and may refuse it.
 type check struct {
 	serial uint64
 	op     string
-	limit  int // rows 0 to limit-1 exist
+	limit  int
+	fault  func(op string, i int, v int32, limit int) error // the error for what refuse said
 }
 
 // mark is an event behind the launch with that serial; 0 where it is not used.
@@ -119,12 +120,13 @@ func (s *Stream) enqueued() {
 	m.serial = n
 }
 
-// checked notes that the last launch uses indices below limit.
-func (s *Stream) checked(op string, limit int) {
+// checked notes that the last launch may refuse what it reads: indices that are not below
+// limit, with [kernels.CheckRowIndex].
+func (s *Stream) checked(op string, limit int, fault func(op string, i int, v int32, limit int) error) {
 	if s.err != nil {
 		return
 	}
-	s.checks = append(s.checks, check{s.serial.Load(), op, limit})
+	s.checks = append(s.checks, check{s.serial.Load(), op, limit, fault})
 	if len(s.checks) >= 4*markEvery { // so that the list has a bound too
 		s.fail(s.wait(s.device.patiently))
 	}
@@ -177,7 +179,7 @@ func (s *Stream) wait(until func(ready func() (bool, error)) error) error {
 	return nil
 }
 
-// found returns the launch that met an index that is no row, and the error for it.
+// found returns the launch that refused what it read, and the error for it.
 func (s *Stream) found() (uint64, error) {
 	if len(s.checks) == 0 {
 		return 0, nil
@@ -189,10 +191,10 @@ func (s *Stream) found() (uint64, error) {
 	}
 	for _, c := range s.checks {
 		if c.serial == serial {
-			return serial, kernels.CheckRowIndex(c.op, int(first>>32), int32(uint32(first)), c.limit)
+			return serial, c.fault(c.op, int(first>>32), int32(uint32(first)), c.limit)
 		}
 	}
-	return serial, fmt.Errorf("cuda: launch %d reports a wrong index, but uses none", serial)
+	return serial, fmt.Errorf("cuda: launch %d reports a fault, but reads nothing that could be one", serial)
 }
 
 // Close waits for what was enqueued and releases the stream.

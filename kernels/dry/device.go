@@ -70,3 +70,7 @@ func (stream) CrossEntropyKL(kernels.CrossEntropyKLArgs) {}
 func (stream) AdamW(kernels.AdamWArgs)                {}
 func (stream) SegmentSumSquares(_, _ tensor, _ []int) {}
 func (stream) ColumnSumSquares(_, _ tensor)           {}
+
+func (stream) SelectMask(kernels.SelectMaskArgs) {}
+func (stream) PackKept(_, _, _ tensor)           {}
+func (stream) UnpackKept(_, _, _ tensor)         {}

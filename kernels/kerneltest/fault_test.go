@@ -3,6 +3,7 @@ package kerneltest
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 	"testing"
 
 	"ressa/kernels"
@@ -57,6 +58,13 @@ type (
 	writesInput        struct{ kernels.Stream }
 	forgetsLastColumn  struct{ kernels.Stream }
 	forgetsSum         struct{ kernels.Stream }
+	otherNorms         struct {
+		kernels.Stream
+		of func(column int, v float64) float64
+	}
+	acceptsAll      struct{ kernels.Stream }
+	forgetsLastKept struct{ kernels.Stream }
+	negativeDropped struct{ kernels.Stream }
 )
 
 func (s noMaskForward) LinearForward(y, x kernels.Tensor, w kernels.LinearWeight, bias kernels.Tensor) {
@@ -184,6 +192,49 @@ func (s forgetsSum) AddRMSNorm(y, h, x, r, gamma kernels.Tensor, eps float32, rs
 	s.RMSNorm(y, x, gamma, eps, rstd)
 }
 
+func (s otherNorms) SelectMask(a kernels.SelectMaskArgs) {
+	if a.Norms.IsZero() {
+		s.Stream.SelectMask(a)
+		return
+	}
+	old := make([]byte, a.Norms.Bytes())
+	s.Download(old, a.Norms)
+	changed := slices.Clone(old)
+	for c := range a.Norms.Cols {
+		v := s.of(c, math.Float64frombits(binary.LittleEndian.Uint64(old[8*c:])))
+		binary.LittleEndian.PutUint64(changed[8*c:], math.Float64bits(v))
+	}
+	s.Upload(a.Norms, changed)
+	s.Stream.SelectMask(a)
+	s.Upload(a.Norms, old)
+}
+
+func (s acceptsAll) SelectMask(a kernels.SelectMaskArgs) {
+	s.Stream.SelectMask(a)
+	none := make([]byte, a.Bad.Bytes())
+	for i := range none {
+		none[i] = 0xff
+	}
+	s.Upload(a.Bad, none)
+}
+
+func (s forgetsLastKept) PackKept(dst, src, mask kernels.Tensor) {
+	s.Stream.PackKept(dst, src, mask)
+	if dst.Cols > 0 {
+		s.Fill(dst.SliceCols(dst.Cols-1, dst.Cols), 0)
+	}
+}
+
+func (s negativeDropped) UnpackKept(dst, src, mask kernels.Tensor) {
+	s.Stream.UnpackKept(dst, src, mask)
+	edit(s, dst, func(v float32) float32 {
+		if v == 0 {
+			return float32(math.Copysign(0, -1))
+		}
+		return v
+	})
+}
+
 // The table must find each of these mistakes; a table that does not is worthless.
 func TestTableFindsFaults(t *testing.T) {
 	all := cases()
@@ -211,6 +262,15 @@ func TestTableFindsFaults(t *testing.T) {
 		{"Gate", func(s kernels.Stream) kernels.Stream { return writesInput{s} }},
 		{"LayerNorm", func(s kernels.Stream) kernels.Stream { return forgetsLastColumn{s} }},
 		{"AddRMSNorm", func(s kernels.Stream) kernels.Stream { return forgetsSum{s} }},
+		{"SelectMask", func(s kernels.Stream) kernels.Stream { // scores in float32
+			return otherNorms{s, func(_ int, v float64) float64 { return float64(float32(v)) }}
+		}},
+		{"SelectMask", func(s kernels.Stream) kernels.Stream { // the lower column of equal ones is kept
+			return otherNorms{s, func(c int, v float64) float64 { return v * (1 - float64(c)*1e-12) }}
+		}},
+		{"SelectMask", func(s kernels.Stream) kernels.Stream { return acceptsAll{s} }},
+		{"PackKept", func(s kernels.Stream) kernels.Stream { return forgetsLastKept{s} }},
+		{"UnpackKept", func(s kernels.Stream) kernels.Stream { return negativeDropped{s} }},
 	} {
 		d := faulty{reference.Open(), f.wrap}
 		found, wrap := 0, f.wrap(nil)

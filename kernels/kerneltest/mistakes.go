@@ -30,6 +30,10 @@ func mistakes() []mistake {
 		s.Upload(t, b)
 		return t
 	}
+	// words sees the middle of x as the mask of a matrix of so many rows.
+	words := func(x kernels.Tensor, rows int) kernels.Tensor {
+		return kernels.Tensor{Buffer: x.Buffer, Offset: 4 * 5, DType: kernels.U64, Rows: rows, Cols: 1, Stride: 1}
+	}
 	attention := func(x, lengths kernels.Tensor) kernels.AttentionArgs {
 		one := func(i int) kernels.Tensor { return x.SliceRows(i, i+1).SliceCols(0, 2).Reshape(2, 1) }
 		return kernels.AttentionArgs{Batch: 2, Heads: 1, KVHeads: 1, HeadDim: 1, QueryLen: 1, KeyLen: 1, Scale: 1,
@@ -95,6 +99,22 @@ func mistakes() []mistake {
 		{"segments", func(s kernels.Stream, x kernels.Tensor) {
 			dst := kernels.Tensor{Buffer: x.Buffer, DType: kernels.F64, Rows: 1, Cols: 1, Stride: 1}
 			s.SegmentSumSquares(dst, x.SliceRows(4, 5), []int{0, 9})
+		}},
+		{"select-width", func(s kernels.Stream, x kernels.Tensor) {
+			s.SelectMask(kernels.SelectMaskArgs{Mask: words(x, 2), Bad: index(s, x, 0, 0), W: x.SliceRows(1, 3), N: 1, M: 3})
+		}},
+		{"select-all", func(s kernels.Stream, x kernels.Tensor) {
+			s.SelectMask(kernels.SelectMaskArgs{Mask: words(x, 2), Bad: index(s, x, 0, 0), W: x.SliceRows(1, 3), N: 4, M: 4})
+		}},
+		{"pack-count", func(s kernels.Stream, x kernels.Tensor) {
+			mask := words(x, 2)
+			s.Upload(mask, binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, 0x55), 0x8001))
+			s.PackKept(x.SliceRows(1, 2).SliceCols(0, 4), x.SliceRows(2, 4), mask) // it keeps five
+		}},
+		{"unpack-count", func(s kernels.Stream, x kernels.Tensor) {
+			mask := words(x, 2)
+			s.Upload(mask, binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, 0x55), 0x81))
+			s.UnpackKept(x.SliceRows(2, 4), x.SliceRows(1, 2).SliceCols(0, 5), mask) // it keeps six
 		}},
 	}
 }

@@ -19,7 +19,7 @@ type Table struct {
 
 func (t Table) cases() []testCase {
 	all := slices.Concat(elementwiseCases(), rowCases(), activationCases(), gemmCases(), linearCases(), attentionCases(),
-		normCases(), objectiveCases(), optimiserCases())
+		normCases(), objectiveCases(), optimiserCases(), maskingCases())
 	for i := range all {
 		all[i].factors = t.Factors
 	}

@@ -56,6 +56,9 @@ func Tolerances() map[string]Tolerance {
 		"AdamW":               {16, "m = |p| + |update| of absolute operands; m and v likewise: a handful of roundings, fused or not"},
 		"SegmentSumSquares":   {16 * 0x1p-29, "m = √n·Σx², at float64's unit: the order within a block is free"},
 		"ColumnSumSquares":    {0, "squares of float32 are exact in float64 and the order is fixed"},
+		"SelectMask":          {0, "one rounding in float64, then comparisons: masks do not depend on the backend"},
+		"PackKept":            {0, "nothing is computed"},
+		"UnpackKept":          {0, "nothing is computed"},
 		"Upload and Download": {0, "nothing is computed"},
 	}
 }

@@ -82,6 +82,7 @@ DEVICE double add_rn(double a, double b) { return __dadd_rn(a, b); }
 DEVICE double fma_rn(double a, double b, double c) { return __fma_rn(a, b, c); }
 DEVICE float nearest(float a) { return rintf(a); } /* ties to even */
 DEVICE u32 bits_of(float a) { return __float_as_uint(a); }
+DEVICE u64 bits_of(double a) { return (u64)__double_as_longlong(a); }
 DEVICE float float_of(u32 a) { return __uint_as_float(a); }
 /* a in the low half, b in the high one; to_bf16 but for NaN's bits. */
 DEVICE u32 two_bf16(float a, float b)
@@ -136,7 +137,7 @@ DEVICE bool dropped(const struct head &h)
 	u64 serial = *global(&h.fault->serial);
 	return serial != 0 && serial < h.serial;
 }
-/* Entry i of an index is v, and there is no such row. */
+/* Entry i of an index is v, and there is no such row; or what else checked (stream.go) is told. */
 DEVICE void refuse(const struct head &h, i64 i, i32 v)
 {
 	*global(&h.fault->serial) = h.serial;

@@ -191,3 +191,18 @@ func (s *stream) SegmentSumSquares(dst, x tensor, offsets []int) {
 func (s *stream) ColumnSumSquares(dst, x tensor) {
 	s.enqueue(func(k kernels.Stream, at view) { k.ColumnSumSquares(at(dst), at(x)) })
 }
+
+func (s *stream) SelectMask(a kernels.SelectMaskArgs) {
+	s.enqueue(func(k kernels.Stream, at view) {
+		a.Mask, a.Bad, a.W, a.Norms = at(a.Mask), at(a.Bad), at(a.W), at(a.Norms)
+		k.SelectMask(a)
+	})
+}
+
+func (s *stream) PackKept(dst, src, mask tensor) {
+	s.enqueue(func(k kernels.Stream, at view) { k.PackKept(at(dst), at(src), at(mask)) })
+}
+
+func (s *stream) UnpackKept(dst, src, mask tensor) {
+	s.enqueue(func(k kernels.Stream, at view) { k.UnpackKept(at(dst), at(src), at(mask)) })
+}

@@ -100,6 +100,7 @@ DEVICE double add_rn(double a, double b) { return a + b; }
 DEVICE double fma_rn(double a, double b, double c) { return __builtin_fma(a, b, c); }
 DEVICE float nearest(float a) { return __builtin_rintf(a); }
 DEVICE u32 bits_of(float a) { u32 u; memcpy(&u, &a, 4); return u; }
+DEVICE u64 bits_of(double a) { u64 u; memcpy(&u, &a, 8); return u; }
 DEVICE float float_of(u32 a) { float f; memcpy(&f, &a, 4); return f; }
 DEVICE i32 ones(u64 a) { return __builtin_popcountll(a); }
 DEVICE i32 first_one(u64 a) { return __builtin_ffsll((i64)a) - 1; }
