@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"ressa/kernels"
 	"ressa/trainer/data"
 	"ressa/trainer/model"
 )
@@ -150,5 +151,48 @@ func TestCalibrationErrors(t *testing.T) {
 	}
 	if _, err := Compute(ctx, b.lane, tw, Options{Method: Wanda, Pattern: pattern(t, "2:4")}); err == nil {
 		t.Error("wanda without statistics: want an error")
+	}
+}
+
+// downloads counts what comes to the host.
+type downloads struct {
+	kernels.Stream
+	bytes int
+}
+
+func (d *downloads) Download(dst []byte, src kernels.Tensor) {
+	d.bytes += len(dst)
+	d.Stream.Download(dst, src)
+}
+
+// Activations stay on the device: a batch's sums alone come down, 8 bytes an input,
+// however many tokens it has; and of an n:m selection the mask, not the weight.
+func TestSumsAndMasksAloneComeToTheHost(t *testing.T) {
+	const in, out, count = 64, 32, 3
+	b := newBench(t)
+	counted := &downloads{Stream: b.lane.Stream}
+	b.lane.Stream = counted
+	w, long := make([]float32, in*out), make([]float32, 500*in)
+	for i := range w {
+		w[i] = float32(i % 7)
+	}
+	for i := range long {
+		long[i] = float32(i % 5)
+	}
+	tw := &tower{linear: b.linear("w", out, in, w)}
+	batch := batchOf(in, long, long[:9*in])
+	c, err := calibrated(t.Context(), []*model.Lane{b.lane}, nil, tw, list(batch, batch, batch))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := count * 8 * in; counted.bytes != want {
+		t.Errorf("calibration downloaded %d bytes, want %d", counted.bytes, want)
+	}
+	counted.bytes = 0
+	if _, err := Compute(t.Context(), b.lane, tw, Options{Method: Wanda, Pattern: pattern(t, "2:4"), Calibration: c}); err != nil {
+		t.Fatal(err)
+	}
+	if want := out*in/8 + 4*out; counted.bytes != want {
+		t.Errorf("the selection downloaded %d bytes, want those of the mask and of %d rows' faults, %d", counted.bytes, out, want)
 	}
 }

@@ -10,6 +10,10 @@
 // visible. Masks fulfil their pattern by construction.
 //
 // What is pruned by default are the linears that [model.Tower.Prunable] names.
+// n:m masks are made on the device, which compares a handful of columns at a time;
+// unstructured ones on the host, as they order a whole row or matrix. Calibration
+// downloads sums, never activations.
+//
 // Granularity is that of the published method: within n:m groups of m consecutive
 // inputs; within each output row for unstructured patterns in the language model;
 // within the whole matrix for unstructured patterns in the vision encoder.

@@ -119,7 +119,7 @@ func (b *bench) linear(name string, out, in int, w []float32) *model.Linear {
 	return &model.Linear{Weight: p}
 }
 
-func pattern(t *testing.T, s string) sparse.Pattern {
+func pattern(t testing.TB, s string) sparse.Pattern {
 	t.Helper()
 	p, err := sparse.ParsePattern(s)
 	if err != nil {

@@ -20,7 +20,7 @@ func pruned(t *testing.T, rows, cols int, p string, g Granularity) ([]float32, s
 	for i := range w {
 		w[i] = r.Normal()
 	}
-	m, err := Select(w, rows, cols, ones(cols), pattern(t, p), g)
+	m, err := newBench(t).selected(w, rows, cols, nil, pattern(t, p), g)
 	if err != nil {
 		t.Fatal(err)
 	}

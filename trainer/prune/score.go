@@ -61,7 +61,8 @@ func Fits(tower model.Tower, p sparse.Pattern) error {
 // Compute returns the masks of a tower's prunable linears, in canonical order.
 // Scores are products in float64. Among equal scores the weight with the lower
 // index goes first. It reads the weights as loaded, Param.Value, and changes
-// nothing. One layer is held on the host at a time.
+// nothing. n:m masks are made on the device; under an unstructured pattern one layer
+// is held on the host at a time.
 func Compute(ctx context.Context, l *model.Lane, tower model.Tower, o Options) (Masks, error) {
 	if _, err := ParseMethod(string(o.Method)); err != nil {
 		return nil, err
@@ -77,7 +78,7 @@ func Compute(ctx context.Context, l *model.Lane, tower model.Tower, o Options) (
 		if !tower.Prunable(n) {
 			continue
 		}
-		norms := ones(n.In())
+		var norms []float64
 		if o.Method == Wanda {
 			s, err := o.Calibration.Of(n.Weight.Name)
 			if err != nil {
@@ -88,17 +89,28 @@ func Compute(ctx context.Context, l *model.Lane, tower model.Tower, o Options) (
 			}
 			norms = s.Norms()
 		}
-		w, err := weights(ctx, l, n.Weight.Value)
-		if err != nil {
-			return nil, fmt.Errorf("prune %s: %w", n.Weight.Name, err)
-		}
-		mask, err := Select(w, n.Out(), n.In(), norms, o.Pattern, o.Granularity)
+		mask, err := o.mask(ctx, l, n, norms)
 		if err != nil {
 			return nil, fmt.Errorf("prune %s: %w", n.Weight.Name, err)
 		}
 		masks = append(masks, Entry{Name: n.Weight.Name, Mask: mask})
 	}
 	return masks, nil
+}
+
+// mask returns the mask of one linear. Absent norms are 1.
+func (o Options) mask(ctx context.Context, l *model.Lane, n *model.Linear, norms []float64) (sparse.Mask, error) {
+	if o.Pattern.Structured() {
+		return selectGroups(ctx, l, n.Weight.Value, norms, o.Pattern)
+	}
+	w, err := weights(ctx, l, n.Weight.Value)
+	if err != nil {
+		return sparse.Mask{}, err
+	}
+	if norms == nil {
+		norms = ones(n.In())
+	}
+	return selectShare(w, n.Out(), n.In(), norms, o.Pattern, o.Granularity)
 }
 
 func ones(n int) []float64 {

@@ -28,17 +28,15 @@ func (g Granularity) String() string {
 	return "row"
 }
 
-// Select returns the mask of one weight (rows, cols), row-major, under a pattern:
-// the weights with the lowest scores |w|·norms[column] go, among equal ones the
-// lower index first. n:m wants rows that it divides (see [Fits]). Weights and norms
-// must be finite. Rows are shared out to all processors, which shows in nothing
-// but time.
-func Select(w []float32, rows, cols int, norms []float64, p sparse.Pattern, g Granularity) (sparse.Mask, error) {
-	if err := p.Fits(cols); err != nil {
-		return sparse.Mask{}, err
-	}
+// selectShare returns the mask of one weight (rows, cols), row-major, under an
+// unstructured pattern: the weights with the lowest scores |w|·norms[column] go, among
+// equal ones the lower index first. Weights and norms must be finite. It computes on
+// the host, since what is compared is a whole row or matrix: an order of all of it,
+// not of the few columns that [selectGroups] compares on the device. Rows are shared
+// out to all processors, which shows in nothing but time.
+func selectShare(w []float32, rows, cols int, norms []float64, p sparse.Pattern, g Granularity) (sparse.Mask, error) {
 	mask := sparse.NewOnes(rows, cols)
-	if !p.Structured() && g == PerMatrix {
+	if g == PerMatrix {
 		scores := make([]float64, rows*cols)
 		score(scores, w, norms)
 		if err := checkScores(scores, 0, cols); err != nil {
@@ -59,13 +57,7 @@ func Select(w []float32, rows, cols int, norms []float64, p sparse.Pattern, g Gr
 				if err := checkScores(scores, r, cols); err != nil {
 					return err
 				}
-				if !p.Structured() {
-					lowest(scores, p.Drop(cols), scratch, func(c int) { mask.Set(r, c, false) })
-					continue
-				}
-				for c := 0; c < cols; c += p.M {
-					lowestFew(scores[c:c+p.M], p.Drop(p.M), func(i int) { mask.Set(r, c+i, false) })
-				}
+				lowest(scores, p.Drop(cols), scratch, func(c int) { mask.Set(r, c, false) })
 			}
 			return nil
 		})
@@ -74,21 +66,6 @@ func Select(w []float32, rows, cols int, norms []float64, p sparse.Pattern, g Gr
 		return sparse.Mask{}, err
 	}
 	return mask, nil
-}
-
-// lowestFew does what lowest does for a handful of scores.
-func lowestFew(scores []float64, k int, drop func(i int)) {
-	var dropped uint64 // a group has at most 64
-	for range k {
-		least := -1
-		for i, s := range scores {
-			if dropped>>i&1 == 0 && (least < 0 || s < scores[least]) {
-				least = i
-			}
-		}
-		dropped |= 1 << least
-		drop(least)
-	}
 }
 
 // lowest calls drop for the k lowest of scores in ascending index. Among equal
@@ -151,8 +128,12 @@ func kth(scores []float64, k int, scratch []uint64) (threshold uint64, equal int
 func checkScores(scores []float64, row, cols int) error {
 	for i, s := range scores {
 		if !(s >= 0) || math.IsInf(s, 0) {
-			return fmt.Errorf("score of weight (%d, %d) is %v, want a finite number", row+i/cols, i%cols, s)
+			return noOrder(row+i/cols, i%cols, s)
 		}
 	}
 	return nil
+}
+
+func noOrder(row, col int, score float64) error {
+	return fmt.Errorf("score of weight (%d, %d) is %v, want a finite number", row, col, score)
 }

@@ -2,12 +2,17 @@ package prune
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
 	"testing"
 
 	"ressa/coordinator/api"
+	"ressa/kernels"
+	"ressa/kernels/cpu"
+	"ressa/kernels/reference"
 	"ressa/kernels/sparse"
 	"ressa/trainer/model"
 	"ressa/trainer/random"
@@ -49,23 +54,81 @@ func TestLowestIsAStableSort(t *testing.T) {
 			}
 		}
 		k := r.IntN(n + 1)
-		var got, few []int
+		var got []int
 		lowest(scores, k, make([]uint64, n), func(i int) { got = append(got, i) })
 		want := bySorting(scores, k)
 		if !slices.Equal(got, want) {
 			t.Fatalf("lowest %d of %v: %v, want %v", k, scores, got, want)
 		}
-		if n <= 64 {
-			lowestFew(scores, k, func(i int) { few = append(few, i) })
-			slices.Sort(few)
-			if !slices.Equal(few, want) {
-				t.Fatalf("lowestFew %d of %v: %v, want %v", k, scores, few, want)
+	}
+}
+
+// selected makes a mask as [Compute] does.
+func (b *bench) selected(w []float32, rows, cols int, norms []float64, p sparse.Pattern, g Granularity) (sparse.Mask, error) {
+	b.Helper()
+	return Options{Pattern: p, Granularity: g}.mask(b.Context(), b.lane, b.linear("w", rows, cols, w), norms)
+}
+
+// On every device, an n:m mask is what a stable sort of each group gives.
+func TestGroupsAreStableSorts(t *testing.T) {
+	devices := map[string]kernels.Device{"reference": reference.Open()}
+	for _, variant := range []string{"avx512", "avx2", "generic"} {
+		if d, err := cpu.Open(cpu.Options{Variant: variant}); err == nil {
+			devices[variant] = d
+		}
+	}
+	for name, d := range devices {
+		b := &bench{T: t, device: d}
+		b.lane = b.newLane()
+		r := random.New(6, 0, 0, 0)
+		for _, text := range []string{"1:2", "2:4", "4:8", "3:5", "7:16", "5:32", "1:64", "62:63"} {
+			p := pattern(t, text)
+			rows, cols := 9, 41*p.M
+			w, norms := make([]float32, rows*cols), make([]float64, cols)
+			for i := range w {
+				switch r.IntN(3) {
+				case 0:
+					w[i] = float32(r.IntN(5) - 2) // ties of both signs
+				case 1:
+					w[i] = float32(math.Copysign(0, float64(r.Normal())))
+				default:
+					w[i] = r.Normal()
+				}
 			}
+			for i := range norms {
+				norms[i] = []float64{0, 1, 1 + 0x1p-52, float64(r.IntN(9)) / 7}[r.IntN(4)]
+			}
+			for _, norms := range [][]float64{norms, nil} {
+				want := sparse.NewOnes(rows, cols)
+				for i := 0; i < len(w); i += p.M {
+					scores := make([]float64, p.M)
+					for k := range scores {
+						scores[k] = math.Abs(float64(w[i+k]))
+						if norms != nil {
+							scores[k] *= norms[(i+k)%cols]
+						}
+					}
+					for _, k := range bySorting(scores, p.M-p.N) {
+						want.Set((i+k)/cols, (i+k)%cols, false)
+					}
+				}
+				got, err := b.selected(w, rows, cols, norms, p, PerRow)
+				if err != nil {
+					t.Fatalf("%s, %s: %v", name, text, err)
+				}
+				if !got.Equal(want) {
+					t.Errorf("%s, %s: another mask than by sorting", name, text)
+				}
+			}
+		}
+		if err := errors.Join(b.lane.Stream.Close(), d.Close()); err != nil {
+			t.Error(err)
 		}
 	}
 }
 
 func TestSelectCounts(t *testing.T) {
+	b := newBench(t)
 	r := random.New(2, 0, 0, 0)
 	const rows, cols = 7, 90
 	w := make([]float32, rows*cols)
@@ -90,7 +153,7 @@ func TestSelectCounts(t *testing.T) {
 		if p.Structured() {
 			cols -= cols % p.M
 		}
-		m, err := Select(w[:rows*cols], rows, cols, ones(cols), p, c.g)
+		m, err := b.selected(w[:rows*cols], rows, cols, ones(cols), p, c.g)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,9 +184,6 @@ func TestWidthsThatGroupsDoNotDivide(t *testing.T) {
 			}
 		}
 	}
-	if _, err := Select(make([]float32, 6), 1, 6, ones(6), pattern(t, "2:4"), PerRow); err == nil || !strings.Contains(err.Error(), "width 6") {
-		t.Errorf("a row of 6 in groups of 4: %v", err)
-	}
 }
 
 // A job file takes the patterns that are computed with, in the same spelling.
@@ -142,11 +202,23 @@ func TestPatternsAreThoseOfTheJobFile(t *testing.T) {
 }
 
 func TestSelectRefusesWhatHasNoOrder(t *testing.T) {
+	b := newBench(t)
 	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(-1))} {
-		for _, g := range []Granularity{PerRow, PerMatrix} {
-			if _, err := Select([]float32{1, 2, bad, 4}, 2, 2, ones(2), sparse.Pattern{Ratio: 0.5}, g); err == nil || err.Error() == "" {
-				t.Errorf("%v by %v: no error", bad, g)
+		for _, p := range []string{"unstructured:0.5", "1:2"} {
+			for _, g := range []Granularity{PerRow, PerMatrix} {
+				_, err := b.selected([]float32{1, 2, bad, 4, 5, bad}, 3, 2, ones(2), pattern(t, p), g)
+				if want := fmt.Sprintf("score of weight (1, 0) is %v, want a finite number", math.Abs(float64(bad))); err == nil || err.Error() != want {
+					t.Errorf("%v, %s by %v: %v, want %q", bad, p, g, err, want)
+				}
 			}
 		}
+		tw := &tower{linear: b.linear("layer.weight", 1, 2, []float32{1, bad})}
+		if _, err := Compute(t.Context(), b.lane, tw, Options{Method: Magnitude, Pattern: pattern(t, "1:2")}); err == nil || !strings.HasPrefix(err.Error(), "prune layer.weight: score of weight (0, 1)") {
+			t.Errorf("%v: %v, want an error that names the layer", bad, err)
+		}
+	}
+	// A norm makes a product that a weight alone does not.
+	if _, err := b.selected([]float32{1, 1e30}, 1, 2, []float64{1, 1e300}, pattern(t, "1:2"), PerRow); err == nil || !strings.Contains(err.Error(), "(0, 1) is +Inf") {
+		t.Errorf("a product that overflows: %v", err)
 	}
 }
