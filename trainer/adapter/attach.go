@@ -117,6 +117,7 @@ func Attach(ctx context.Context, d kernels.Device, tower model.Tower, o Options)
 	for _, n := range a.layers {
 		if o.Method == Masked {
 			n.Weight.Slot = a.Layout.Add(n.Weight.Name, n.Out(), n.In())
+			n.Weight.Slot.Mask, n.Weight.Slot.Kept = n.Mask, n.Kept
 			continue
 		}
 		module := Module(n.Weight.Name)

@@ -15,6 +15,7 @@ import (
 
 	"ressa/collective/group"
 	"ressa/collective/plane"
+	"ressa/collective/reduce"
 	"ressa/kernels"
 	"ressa/kernels/reference"
 	"ressa/kernels/sparse"
@@ -50,7 +51,7 @@ type worker struct {
 	close   func() error
 }
 
-func openWorker(ctx context.Context, p shard.Plan, w int, wire kernels.DType, lanes int, peers step.Peers) (*worker, error) {
+func openWorker(ctx context.Context, p shard.Plan, w int, wire kernels.DType, lanes int, method adapter.Method, peers step.Peers) (*worker, error) {
 	d := reference.Open()
 	s, err := d.NewStream()
 	if err != nil {
@@ -72,7 +73,7 @@ func openWorker(ctx context.Context, p shard.Plan, w int, wire kernels.DType, la
 			out.layouts, attachments = append(out.layouts, nil), append(attachments, nil)
 			continue
 		}
-		node, a, err := openStage(ctx, d, s, stage, i, len(p.Stages), wire)
+		node, a, err := openStage(ctx, d, s, stage, i, len(p.Stages), method)
 		if err != nil {
 			return nil, err
 		}
@@ -112,7 +113,7 @@ func openWorker(ctx context.Context, p shard.Plan, w int, wire kernels.DType, la
 }
 
 // openStage holds one stage, with every second weight masked.
-func openStage(ctx context.Context, d kernels.Device, s kernels.Stream, stage shard.Stage, i, n int, _ kernels.DType) (*step.TowerNode, *adapter.Attachment, error) {
+func openStage(ctx context.Context, d kernels.Device, s kernels.Stream, stage shard.Stage, i, n int, method adapter.Method) (*step.TowerNode, *adapter.Attachment, error) {
 	blocks := llava.Range{Lo: stage.Lo, Hi: stage.Hi}
 	options := llava.Options{Language: blocks, WithoutVision: true}
 	if stage.Tower == shard.Vision {
@@ -144,8 +145,9 @@ func openStage(ctx context.Context, d kernels.Device, s kernels.Stream, stage sh
 		if l.Mask, err = mask.Upload(d, s); err != nil {
 			return nil, nil, err
 		}
+		l.Kept = mask.Count()
 	}
-	a, err := adapter.Attach(ctx, d, node.Tower, adapter.Options{Method: adapter.SparseLoRA, Rank: 2, Alpha: 4, Projector: true, Round: kernels.BF16})
+	a, err := adapter.Attach(ctx, d, node.Tower, adapter.Options{Method: method, Rank: 2, Alpha: 4, Projector: true, Round: kernels.BF16})
 	return node, a, err
 }
 
@@ -231,11 +233,11 @@ func (w *worker) train(ctx context.Context, g int, sees bool) ([]step.Result, er
 }
 
 // alone trains on one engine.
-func alone(t *testing.T, g int, wire kernels.DType) ([]step.Result, map[string][]float32) {
+func alone(t *testing.T, g int, wire kernels.DType, method adapter.Method) ([]step.Result, map[string][]float32) {
 	t.Helper()
 	ctx := t.Context()
 	p := shard.Solo("a", 3, 3, g)
-	w, err := openWorker(ctx, p, 0, wire, 2, nil)
+	w, err := openWorker(ctx, p, 0, wire, 2, method, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,8 +252,41 @@ func alone(t *testing.T, g int, wire kernels.DType) ([]step.Result, map[string][
 	return results, values
 }
 
+// sizes notes how many elements of each node's gradient are exchanged.
+type sizes struct {
+	*exchange.Workers
+	elements map[int]int
+}
+
+func (s *sizes) Reduce(ctx context.Context, n, node int, parts []reduce.Part[[]float32], sum []float32) error {
+	s.elements[node] = len(sum)
+	return s.Workers.Reduce(ctx, n, node, parts, sum)
+}
+
+// check holds that of weights under a mask, which here keep half, no others are
+// exchanged.
+func (s *sizes) check(layouts []*model.Layout, method adapter.Method) error {
+	for node, got := range s.elements {
+		want := 0
+		for _, slot := range layouts[node].Slots {
+			if slot.Mask.IsZero() {
+				want += slot.Len()
+			} else {
+				want += slot.Len() / 2
+			}
+		}
+		if method != adapter.Masked {
+			want = layouts[node].Len
+		}
+		if got != want || method == adapter.Masked && want > layouts[node].Len*2/3 {
+			return fmt.Errorf("node %d exchanges %d elements of %d, want %d", node, got, layouts[node].Len, want)
+		}
+	}
+	return nil
+}
+
 // together trains on the workers of a plan.
-func together(t *testing.T, url string, p shard.Plan, wire kernels.DType) ([][]step.Result, map[string][]float32) {
+func together(t *testing.T, url string, p shard.Plan, wire kernels.DType, method adapter.Method) ([][]step.Result, map[string][]float32) {
 	t.Helper()
 	if err := p.Check(); err != nil {
 		t.Fatal(err)
@@ -285,7 +320,8 @@ func together(t *testing.T, url string, p shard.Plan, wire kernels.DType) ([][]s
 			if err != nil {
 				return err
 			}
-			w, err := openWorker(ctx, p, rank, wire, 1+rank%2, peers)
+			sized := &sizes{Workers: peers, elements: map[int]int{}}
+			w, err := openWorker(ctx, p, rank, wire, 1+rank%2, method, sized)
 			if err != nil {
 				return err
 			}
@@ -295,6 +331,9 @@ func together(t *testing.T, url string, p shard.Plan, wire kernels.DType) ([][]s
 			}
 			if values[rank], err = w.trained(ctx, p, rank); err != nil {
 				return err
+			}
+			if err := sized.check(w.layouts, method); err != nil {
+				return fmt.Errorf("worker %d: %w", rank, err)
 			}
 			return g.Barrier(ctx)
 		})
@@ -336,25 +375,27 @@ func TestAnyPlanTrainsTheSameBits(t *testing.T) {
 		"stages within towers": {{Tower: v, Hi: 1, Workers: []int{0}}, {Tower: v, Index: 1, Lo: 1, Hi: 3, Workers: []int{1}},
 			{Tower: l, Hi: 2, Workers: []int{1, 2}}, {Tower: l, Index: 1, Lo: 2, Hi: 3, Workers: []int{3}}},
 	} {
-		for _, g := range []int{8, 5} {
-			for _, wire := range []kernels.DType{kernels.F32, kernels.BF16} {
-				t.Run(fmt.Sprintf("%s, %d microbatches, %v", name, g, wire), func(t *testing.T) {
-					wantResults, want := alone(t, g, wire)
-					results, got := together(t, url, apart(g, stages...), wire)
-					for rank, r := range results {
-						if !slices.Equal(r, wantResults) {
-							t.Errorf("worker %d saw %+v, one engine %+v", rank, r, wantResults)
+		for _, method := range []adapter.Method{adapter.SparseLoRA, adapter.Masked} {
+			for _, g := range []int{8, 5} {
+				for _, wire := range []kernels.DType{kernels.F32, kernels.BF16} {
+					t.Run(fmt.Sprintf("%s, %s, %d microbatches, %v", name, method, g, wire), func(t *testing.T) {
+						wantResults, want := alone(t, g, wire, method)
+						results, got := together(t, url, apart(g, stages...), wire, method)
+						for rank, r := range results {
+							if !slices.Equal(r, wantResults) {
+								t.Errorf("worker %d saw %+v, one engine %+v", rank, r, wantResults)
+							}
 						}
-					}
-					if len(got) != len(want) {
-						t.Errorf("%d tensors, one engine has %d", len(got), len(want))
-					}
-					for name, w := range want {
-						if !slices.EqualFunc(got[name], w, func(a, b float32) bool { return math.Float32bits(a) == math.Float32bits(b) }) {
-							t.Errorf("%s differs from that of one engine", name)
+						if len(got) != len(want) {
+							t.Errorf("%d tensors, one engine has %d", len(got), len(want))
 						}
-					}
-				})
+						for name, w := range want {
+							if !slices.EqualFunc(got[name], w, func(a, b float32) bool { return math.Float32bits(a) == math.Float32bits(b) }) {
+								t.Errorf("%s differs from that of one engine", name)
+							}
+						}
+					})
+				}
 			}
 		}
 	}

@@ -58,7 +58,7 @@ func (r *run) newBuddies(ctx context.Context, steps int) error {
 		}
 		b.charges = append(b.charges, &charge{stage: i, buddy: buddyOf(s.Workers[0], r.team.Size())})
 		for _, slot := range r.engine.Vector(i).Layout.Slots {
-			mine[i] = append(mine[i], *slot)
+			mine[i] = append(mine[i], model.Slot{Name: slot.Name, Rows: slot.Rows, Cols: slot.Cols})
 		}
 		slots, err := readSlots(ctx, r.probes[0].Stream, r.engine.Vector(i))
 		if err != nil {

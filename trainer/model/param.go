@@ -21,6 +21,10 @@ type Slot struct {
 	Name       string
 	Rows, Cols int
 	Offset     int // elements, a multiple of [SlotAlign]
+	// Mask, where present, is that of a trained weight, and Kept its ones: gradients
+	// are +0 elsewhere.
+	Mask kernels.Tensor
+	Kept int
 }
 
 // SlotAlign is the alignment of slots in elements: 64 bytes of float32.

@@ -2,17 +2,53 @@ package prune
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 
 	"ressa/kernels"
 	"ressa/kernels/cpu"
+	"ressa/kernels/sparse"
 	"ressa/trainer/model"
 	"ressa/trainer/random"
 )
 
+// onHost makes an n:m mask from a weight on the host, rows shared out to all
+// processors: what the device's is measured beside.
+func onHost(w []float32, rows, cols int, norms []float64, p sparse.Pattern) sparse.Mask {
+	mask, workers := sparse.NewOnes(rows, cols), runtime.GOMAXPROCS(0)
+	var group errgroup.Group
+	for k := range workers {
+		group.Go(func() error {
+			scores := make([]float64, cols)
+			for r := rows * k / workers; r < rows*(k+1)/workers; r++ {
+				score(scores, w[r*cols:(r+1)*cols], norms)
+				for c := 0; c < cols; c += p.M {
+					var dropped uint64
+					for range p.M - p.N {
+						least := -1
+						for i, s := range scores[c : c+p.M] {
+							if dropped>>i&1 == 0 && (least < 0 || s < scores[c+least]) {
+								least = i
+							}
+						}
+						dropped |= 1 << least
+						mask.Set(r, c+least, false)
+					}
+				}
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // no row fails
+	return mask
+}
+
 // BenchmarkSelect makes the mask of a 4096 × 4096 weight with norms as [Compute]
-// does, transfers included: n:m on the device with one thread and with two,
-// unstructured patterns on the host with all processors.
+// does, transfers included: n:m on the device with one thread and with two, and from
+// the same weight on the host; unstructured patterns on the host. The host has all
+// processors.
 func BenchmarkSelect(b *testing.B) {
 	const n = 4096
 	r := random.New(5, 0, 0, 0)
@@ -54,6 +90,24 @@ func BenchmarkSelect(b *testing.B) {
 					}
 				})
 			}
+		}
+		for _, text := range []string{"2:4", "4:8", "1:16"} {
+			p := pattern(b, text)
+			if threads < 2 {
+				continue
+			}
+			if got, err := selectGroups(b.Context(), l, t, norms, p); err != nil || !got.Equal(onHost(w, n, n, norms, p)) {
+				b.Fatalf("%s: host and device make different masks (%v)", text, err)
+			}
+			b.Run(text+"/host", func(b *testing.B) {
+				for b.Loop() {
+					v, err := weights(b.Context(), l, t)
+					if err != nil {
+						b.Fatal(err)
+					}
+					onHost(v, n, n, norms, p)
+				}
+			})
 		}
 		if err := s.Close(); err != nil {
 			b.Error(err)

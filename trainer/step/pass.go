@@ -208,14 +208,14 @@ func (p *pass) total(ctx context.Context, node int) error {
 	}
 	var parts []reduce.Part[[]float32]
 	for _, part := range p.sums[node].Take() {
-		v, err := ReadVector(ctx, p.Engine.sums, part.Value)
+		v, err := p.readExchanged(ctx, node, part.Value)
 		p.grads[node].put(part.Value)
 		if err != nil {
 			return err
 		}
 		parts = append(parts, reduce.Part[[]float32]{Subtree: part.Subtree, Value: v})
 	}
-	sum := make([]float32, p.grads[node].length)
+	sum := make([]float32, exchanged(p.vectors[node].Layout))
 	if len(parts) > 0 {
 		sum = parts[0].Value
 	}
@@ -226,7 +226,7 @@ func (p *pass) total(ctx context.Context, node int) error {
 	if p.totals[node], err = p.grads[node].get(); err != nil {
 		return err
 	}
-	return WriteVector(ctx, p.Engine.sums, p.totals[node], sum)
+	return p.writeExchanged(ctx, node, p.totals[node], sum)
 }
 
 // roundTotal rounds a total to the wire dtype: the last edge of the tree, from the

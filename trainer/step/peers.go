@@ -21,7 +21,8 @@ type Peers interface {
 	Replicas(node int) int
 	// Reduce joins the sums of sub-trees of microbatches that the holders of a node
 	// have, along the tree, and writes the total to sum on all of them. parts are in
-	// ascending order and as long as sum, which may be one of them. It rounds to the
+	// ascending order and as long as sum, which may be one of them: what masks drop is
+	// in none. It rounds to the
 	// engine's wire dtype before every addition and at the end.
 	Reduce(ctx context.Context, step, node int, parts []reduce.Part[[]float32], sum []float32) error
 	// Gather returns what each worker said, by worker.
