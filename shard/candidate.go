@@ -303,7 +303,7 @@ func (c *candidate) reduction(stage int) (seconds float64, sent []float64) {
 	for _, w := range c.plan.Stages[stage].Workers {
 		nodes = append(nodes, c.nodes[w])
 	}
-	return c.sys.allReduce(c.loads[stage].trained, c.ranges[stage], nodes)
+	return c.sys.allReduce(c.loads[stage].exchanged, c.ranges[stage], nodes)
 }
 
 // part says in words what worker w holds.

@@ -29,11 +29,12 @@ type system struct {
 type load struct {
 	forward, backward    float64 // flops of a microbatch, all flows
 	weights, trained     float64 // bytes, elements
+	exchanged            float64 // trained elements that masks keep
 	activations, scratch float64 // bytes of a microbatch: kept, and the most beside
 }
 
 func (a load) plus(b load) load {
-	return load{a.forward + b.forward, a.backward + b.backward, a.weights + b.weights, a.trained + b.trained,
+	return load{a.forward + b.forward, a.backward + b.backward, a.weights + b.weights, a.trained + b.trained, a.exchanged + b.exchanged,
 		a.activations + b.activations, max(a.scratch, b.scratch)}
 }
 
@@ -47,7 +48,7 @@ func newSystem(r Request, nodes []Node) *system {
 		sums := []load{{}}
 		for _, b := range t.Blocks {
 			sums = append(sums, sums[len(sums)-1].plus(load{float64(t.Flows) * b.Forward, b.Backward, float64(b.Weights), float64(b.Trained),
-				float64(b.Activations), float64(b.Scratch)}))
+				float64(b.Trained - b.Dropped), float64(b.Activations), float64(b.Scratch)}))
 		}
 		s.sums = append(s.sums, sums)
 	}
@@ -85,7 +86,7 @@ func (s *system) complete() {
 // the hungriest block up to hi.
 func (s *system) bulk(tower, lo, hi int) load {
 	a, b := s.sums[tower][lo], s.sums[tower][hi]
-	return load{b.forward - a.forward, b.backward - a.backward, b.weights - a.weights, b.trained - a.trained, b.activations - a.activations, b.scratch}
+	return load{b.forward - a.forward, b.backward - a.backward, b.weights - a.weights, b.trained - a.trained, b.exchanged - a.exchanged, b.activations - a.activations, b.scratch}
 }
 
 // load returns what blocks [lo, hi) of a tower cost.
@@ -140,17 +141,17 @@ func (s *system) trainedBefore(tower, i int) bool {
 }
 
 // allReduce returns the seconds in which the replicas of a stage exchange a vector
-// of trained elements, and the bytes that each sends. Every replica owns one share
+// of elements, and the bytes that each sends. Every replica owns one share
 // of the vector: it gets that share of each other replica's partial sums, one for
 // each maximal sub-tree, and returns the total. Ranges of microbatches that are
 // whole sub-trees make it 2(R-1)/R of the vector out and in.
-func (s *system) allReduce(trained float64, ranges []span, nodes []Node) (seconds float64, sent []float64) {
+func (s *system) allReduce(elements float64, ranges []span, nodes []Node) (seconds float64, sent []float64) {
 	r := len(ranges)
 	sent = make([]float64, r)
-	if r < 2 || trained == 0 {
+	if r < 2 || elements == 0 {
 		return 0, sent
 	}
-	share, all := trained*s.wire/float64(r), 0
+	share, all := elements*s.wire/float64(r), 0
 	own := make([]int, r)
 	for i, x := range ranges {
 		own[i] = parts(s.Microbatches, x.lo, x.hi)

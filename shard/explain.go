@@ -111,9 +111,9 @@ func (c *candidate) exchanges() []string {
 			out = append(out, fmt.Sprintf("from %s to %s go %s a microbatch, and %s come back, in %s", c.sys.segmentName(c.segments[i]),
 				c.sys.segmentName(c.segments[i+1]), Bytes(int64(c.edges[i].forward)), Bytes(int64(c.edges[i].gradient)), wire))
 		}
-		if len(st.Workers) > 1 && c.loads[i].trained > 0 {
+		if len(st.Workers) > 1 && c.loads[i].exchanged > 0 {
 			out = append(out, fmt.Sprintf("%s of %s exchange gradients of %s in %s", count(len(st.Workers), "replica"), c.sys.segmentName(c.segments[i]),
-				Bytes(int64(c.loads[i].trained*c.sys.wire)), Seconds(c.reducing[i])))
+				Bytes(int64(c.loads[i].exchanged*c.sys.wire)), Seconds(c.reducing[i])))
 		}
 	}
 	return out

@@ -34,11 +34,13 @@ type Tower struct {
 
 // Block is what one block costs.
 type Block struct {
-	Forward     float64 `json:"forward"`     // flops of one forward of a microbatch
-	Backward    float64 `json:"backward"`    // flops of the student's backward
-	Weights     int64   `json:"weights"`     // bytes of frozen weights and masks
-	Trained     int64   `json:"trained"`     // trained elements: 16 bytes each (value, gradient, two moments)
-	Activations int64   `json:"activations"` // bytes kept for the backward of one microbatch
+	Forward  float64 `json:"forward"`  // flops of one forward of a microbatch
+	Backward float64 `json:"backward"` // flops of the student's backward
+	Weights  int64   `json:"weights"`  // bytes of frozen weights and masks
+	Trained  int64   `json:"trained"`  // trained elements: 16 bytes each (value, gradient, two moments)
+	// Dropped are trained elements that masks drop: replicas do not exchange them.
+	Dropped     int64 `json:"dropped,omitempty"`
+	Activations int64 `json:"activations"` // bytes kept for the backward of one microbatch
 	// Scratch are the most bytes that are in use beside what is kept while the block
 	// computes a microbatch.
 	Scratch int64 `json:"scratch,omitempty"`
@@ -96,8 +98,11 @@ func (t Tower) check() error {
 		if !(b.Forward >= 0 && b.Backward >= 0 && b.Forward <= maxFlops && b.Backward <= maxFlops) {
 			return fmt.Errorf("block %d: %v flops forward, %v backward", i, b.Forward, b.Backward)
 		}
-		if min(b.Weights, b.Trained, b.Activations, b.Scratch) < 0 {
+		if min(b.Weights, b.Trained, b.Dropped, b.Activations, b.Scratch) < 0 {
 			return fmt.Errorf("block %d: a negative size", i)
+		}
+		if b.Dropped > b.Trained {
+			return fmt.Errorf("block %d: %d of %d trained elements are dropped", i, b.Dropped, b.Trained)
 		}
 	}
 	return nil

@@ -192,3 +192,26 @@ func TestMixtureWhereItHelps(t *testing.T) {
 		t.Errorf("plan %s\n%s", got, strings.Join(plan.Explanation, "\n"))
 	}
 }
+
+// Replicas exchange the elements that masks keep, and hold all of them.
+func TestDroppedElementsAreNotExchanged(t *testing.T) {
+	both := []int{0, 1}
+	plan := func(dropped int64) *candidate {
+		p := two(1, 1, 1, 1, 1000, 1)
+		p.Towers[1].Blocks[0].Dropped = dropped
+		r := Request{Profile: p, Nodes: nodesOf(2, 1e3, 0), Microbatches: 4}
+		return newSystem(r, r.Nodes).evaluate([]segment{{0, 0, 1, both}, {1, 0, 1, both}})
+	}
+	all, half := plan(0), plan(500)
+	if got := half.reducing[1] / all.reducing[1]; half.reducing[0] != all.reducing[0] || got != 0.5 {
+		t.Errorf("exchanges of %v s, of %v s with half of the language tower's elements dropped", all.reducing, half.reducing)
+	}
+	if a, b := all.occupancies()[0].at(1), half.occupancies()[0].at(1); a != b {
+		t.Errorf("%d bytes of memory, %d with dropped elements", a, b)
+	}
+	p := two(1, 1, 1, 1, 1000, 1)
+	p.Towers[0].Blocks[0].Dropped = 1001
+	if err := p.Check(); err == nil || !strings.Contains(err.Error(), "1001 of 1000 trained elements are dropped") {
+		t.Errorf("more dropped than trained: %v", err)
+	}
+}

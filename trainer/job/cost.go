@@ -5,6 +5,7 @@ import (
 
 	"ressa/coordinator/api"
 	"ressa/kernels"
+	"ressa/kernels/sparse"
 	"ressa/shard"
 	"ressa/trainer/adapter"
 	"ressa/trainer/model"
@@ -87,6 +88,7 @@ type tower struct {
 	rows      int // of the residual stream, for time
 	most      int // and for memory
 	masked    bool
+	sparsity  float64 // of what is pruned
 	flows     int
 	attending float64 // flops of attention's two products in a forward of a microbatch
 }
@@ -100,7 +102,11 @@ func (c *cost) newTower(role string, bytes, rows, most, flows int) *tower {
 	if !c.method.LowRank() {
 		rank = 0
 	}
-	return &tower{cost: c, role: role, element: int64(bytes), rank: rank, rows: rows, most: most,
+	sparsity := 0.0
+	if p, err := sparse.ParsePattern(c.job.Prune.TowerPattern(role)); err == nil { // else it stays dense
+		sparsity = p.Sparsity()
+	}
+	return &tower{cost: c, role: role, sparsity: sparsity, element: int64(bytes), rank: rank, rows: rows, most: most,
 		masked: c.job.Prune.TowerPattern(role) != api.Dense, flows: flows}
 }
 
@@ -131,6 +137,9 @@ func (t *tower) linear(b *shard.Block, rows, out, in int, bias, trainable, proje
 		gradient = 0
 	case t.method == adapter.Masked:
 		b.Trained += slot(n)
+		if trainable {
+			b.Dropped += int64(t.sparsity * float64(n))
+		}
 	default:
 		b.Trained += slot(int64(t.rank)*int64(in)) + slot(int64(t.rank)*int64(out))
 		forming = 2 * float64(t.rank) * float64(n)

@@ -72,7 +72,7 @@ func TestProfileCountsWhatTheModelHolds(t *testing.T) {
 			m := load(ctx, t, device, dir)
 			defer m.Close()
 			for i, tower := range []model.Tower{m.Vision, m.Language} {
-				var weights int64
+				var weights, dropped int64
 				for _, q := range tower.Params() {
 					weights += int64(q.Value.Bytes())
 				}
@@ -84,6 +84,9 @@ func TestProfileCountsWhatTheModelHolds(t *testing.T) {
 				for _, n := range tower.Linears() {
 					if tower.Prunable(n) && method != adapter.Full {
 						weights += 8 * int64(n.Out()) * int64(kernels.MaskWords(n.In()))
+						if method == adapter.Masked { // 2:4
+							dropped += int64(n.Out()) * int64(n.In()) / 2
+						}
 						if method == adapter.LoRARemask {
 							weights += int64(n.Weight.Value.Bytes())
 						}
@@ -98,12 +101,16 @@ func TestProfileCountsWhatTheModelHolds(t *testing.T) {
 				for _, b := range p.Towers[i].Blocks {
 					got.Weights += b.Weights
 					got.Trained += b.Trained
+					got.Dropped += b.Dropped
 				}
 				if got.Weights != weights {
 					t.Errorf("%s tower: %d bytes of weights, the model holds %d", p.Towers[i].Role, got.Weights, weights)
 				}
 				if got.Trained != int64(a.Layout.Len) {
 					t.Errorf("%s tower: %d trained elements, the layout has %d", p.Towers[i].Role, got.Trained, a.Layout.Len)
+				}
+				if got.Dropped != dropped {
+					t.Errorf("%s tower: %d dropped elements, want %d", p.Towers[i].Role, got.Dropped, dropped)
 				}
 				a.Detach()
 			}
