@@ -27,6 +27,10 @@ func attentionTable() []attentionCase {
 	}
 	unscaled := a(1, 2, 2, 32, 20, 33)
 	unscaled.Scale = 1
+	negative := causal(a(1, 2, 1, 48, 37, 41), 0)
+	negative.Scale *= -1
+	none := a(1, 1, 1, 24, 18, 5)
+	none.Scale = 0
 	return []attentionCase{
 		{"one", a(1, 1, 1, 1, 1, 1), nil, 0},
 		{"one-key", a(2, 2, 1, 16, 3, 1), nil, 0},
@@ -46,10 +50,18 @@ func attentionTable() []attentionCase {
 		{"grouped-all", a(2, 8, 1, 16, 7, 9), nil, 0},
 		{"lengths", a(4, 2, 2, 16, 9, 70), []int{70, 1, 0, 33}, 0},
 		{"cache", causal(a(3, 4, 2, 32, 1, 50), 64), []int{50, 7, 1}, 0},
+		{"no-valid-key", causal(a(3, 2, 1, 96, 40, 150), 0), []int{0, 150, 33}, 0},
+		{"key-tiles", causal(a(1, 4, 2, 32, 140, 300), 0), nil, 0},
+		{"query-tiles", a(1, 2, 2, 64, 290, 37), nil, 0},
 		{"cache-block", causal(a(3, 2, 2, 64, 6, 66), 80), []int{66, 6, 3}, 0},
+		{"few-of-many", a(1, 4, 2, 32, 3, 530), nil, 0}, // where backends may divide the keys
+		{"few-of-a-cache", causal(a(3, 4, 1, 80, 5, 770), 800), []int{770, 3, 300}, 0},
+		{"few-large-logits", causal(a(1, 2, 2, 128, 16, 600), 0), nil, 6},
 		{"large-logits", a(2, 2, 2, 32, 17, 65), nil, 6},
 		{"large-logits-causal", causal(a(1, 2, 2, 64, 33, 33), 0), nil, 8},
 		{"unscaled", unscaled, nil, 1},
+		{"negative-scale", negative, nil, 0},
+		{"no-scale", none, nil, 0},
 	}
 }
 
@@ -68,7 +80,7 @@ func (c attentionCase) inputs(g *generator) []*operand {
 		spread = 1
 	}
 	q, kv := a.Heads*a.HeadDim, a.KVHeads*a.HeadDim
-	ops := []*operand{g.normal("Q", a.Batch*a.QueryLen, q, spread), g.normal("K", a.Batch*a.Pitch(), kv, spread), g.normal("V", a.Batch*a.Pitch(), kv, 1)}
+	ops := []*operand{g.factor("Q", a.Batch*a.QueryLen, q, spread), g.factor("K", a.Batch*a.Pitch(), kv, spread), g.factor("V", a.Batch*a.Pitch(), kv, 1)}
 	if c.lengths != nil {
 		ops = append(ops, g.indices("lengths", a.Batch, func(i int) int { return c.lengths[i] }))
 	}
@@ -89,9 +101,10 @@ func attentionForward(g *generator, c attentionCase) *trial {
 	a := c.args
 	operands := append([]*operand{g.out("O", a.Batch*a.QueryLen, a.Heads*a.HeadDim), g.out("LogSumExp", a.Batch*a.Heads, a.QueryLen)}, c.inputs(g)...)
 	return with(func(s kernels.Stream, x []kernels.Tensor) { s.AttentionForward(c.bind(x)) }, operands...).within(func(t *trial, _ [][]float64) [][]float64 {
+		const op = "AttentionForward"
 		m := c.magnitudes(t, nil)
 		b := make([][]float64, len(t.operands))
-		b[0], b[1] = scaled("AttentionForward", 1, m.o), scaled("AttentionForward", 1, m.lse)
+		b[0], b[1] = allowing(op, g.factors, scaled(op, m.factor, m.o), m.o), scaled(op, 1, m.lse)
 		return b
 	})
 }
@@ -108,22 +121,27 @@ func attentionBackward(g *generator, c attentionCase) *trial {
 	}
 	n := len(operands)
 	q, k := operands[2], operands[3]
-	operands = append(operands, g.normal("dO", q.rows, q.cols, 1), g.out("dQ", q.rows, q.cols), g.out("dK", k.rows, k.cols), g.out("dV", k.rows, k.cols))
+	operands = append(operands, g.factor("dO", q.rows, q.cols, 1), g.out("dQ", q.rows, q.cols), g.out("dK", k.rows, k.cols), g.out("dV", k.rows, k.cols))
 	return with(func(s kernels.Stream, x []kernels.Tensor) {
 		s.AttentionBackward(c.bind(x), kernels.AttentionGrads{DO: x[n], DQ: x[n+1], DK: x[n+2], DV: x[n+3]})
 	}, operands...).within(func(t *trial, _ [][]float64) [][]float64 {
+		const op = "AttentionBackward"
 		m, b := c.magnitudes(t, t.operands[n]), make([][]float64, len(t.operands))
 		for i, v := range [][]float64{m.dq, m.dk, m.dv} {
-			b[n+1+i] = scaled("AttentionBackward", 1, v)
+			b[n+1+i] = allowing(op, g.factors, scaled(op, m.factor, v), v)
 		}
 		return b
 	})
 }
 
-// magnitude is what errors of attention are measured by, see [Tolerances].
-type magnitude struct{ o, lse, dq, dk, dv []float64 }
+// magnitude is what errors of attention are measured by, see [Tolerances]: factor times
+// the sums of absolute terms, but for the log-sum-exp.
+type magnitude struct {
+	o, lse, dq, dk, dv []float64
+	factor             float64
+}
 
-// magnitudes computes the sums of absolute values; dO is nil in the forward pass.
+// magnitudes computes them; dO is nil in the forward pass.
 func (c attentionCase) magnitudes(t *trial, dO *operand) magnitude {
 	a := c.args
 	q, k, v, o := t.operands[2], t.operands[3], t.operands[4], t.operands[0]
@@ -165,12 +183,7 @@ func (c attentionCase) magnitudes(t *trial, dO *operand) magnitude {
 			}
 		}
 	}
-	f := math.Sqrt(float64(a.HeadDim)) + math.Sqrt(float64(max(a.KeyLen, a.QueryLen))) + spread
-	for _, s := range [][]float64{m.o, m.dq, m.dk, m.dv} {
-		for i := range s {
-			s[i] *= f
-		}
-	}
+	m.factor = math.Sqrt(float64(a.HeadDim)) + math.Sqrt(float64(max(a.KeyLen, a.QueryLen))) + spread
 	for i := range m.lse {
 		m.lse[i] = math.Sqrt(float64(a.HeadDim)) + spread + math.Log(float64(a.KeyLen)) + 1
 	}
@@ -185,7 +198,7 @@ func (c attentionCase) add(m *magnitude, t *trial, dO *operand, p float64, at [4
 		m.o[at[0]*q.cols+at[1]+d] += p * math.Abs(v.value(v.data, at[2], at[3]+d))
 		if dO != nil {
 			g := math.Abs(dO.value(dO.data, at[0], at[1]+d))
-			ds += float64(c.args.Scale) * p * g * (math.Abs(v.value(v.data, at[2], at[3]+d)) + math.Abs(o.value(o.data, at[0], at[1]+d)))
+			ds += math.Abs(float64(c.args.Scale)) * p * g * (math.Abs(v.value(v.data, at[2], at[3]+d)) + math.Abs(o.value(o.data, at[0], at[1]+d)))
 			m.dv[at[2]*k.cols+at[3]+d] += p * g
 		}
 	}

@@ -46,6 +46,8 @@ type (
 	noPitch            struct{ kernels.Stream }
 	lateCausal         struct{ kernels.Stream }
 	staleKeys          struct{ kernels.Stream }
+	forgetsLastKey     struct{ kernels.Stream }
+	roundedScores      struct{ kernels.Stream }
 	wideGap            struct{ kernels.Stream }
 	firstColumnsOnly   struct{ kernels.Stream }
 	forgetsLastElement struct{ kernels.Stream }
@@ -123,6 +125,18 @@ func (s staleKeys) AttentionBackward(a kernels.AttentionArgs, g kernels.Attentio
 	if a.KeyPitch > a.KeyLen { // rows behind the last key are left as they were
 		s.Fill(g.DK.SliceRows(a.KeyLen, a.KeyLen+1), 1)
 	}
+}
+
+func (s forgetsLastKey) AttentionForward(a kernels.AttentionArgs) {
+	if a.KeyLen > 256 && a.Lengths.IsZero() && !a.Causal { // as if a part of many keys ended early
+		a.KeyPitch, a.KeyLen = a.Pitch(), a.KeyLen-1
+	}
+	s.Stream.AttentionForward(a)
+}
+
+func (s roundedScores) AttentionForward(a kernels.AttentionArgs) {
+	a.Scale *= 1 + 0x1p-8 // as if scores were rounded to bfloat16
+	s.Stream.AttentionForward(a)
 }
 
 func (s wideGap) Add(dst, a, b kernels.Tensor) {
@@ -237,7 +251,6 @@ func (s negativeDropped) UnpackKept(dst, src, mask kernels.Tensor) {
 
 // The table must find each of these mistakes; a table that does not is worthless.
 func TestTableFindsFaults(t *testing.T) {
-	all := cases()
 	for _, f := range []struct {
 		op   string
 		wrap func(s kernels.Stream) kernels.Stream
@@ -250,6 +263,8 @@ func TestTableFindsFaults(t *testing.T) {
 		{"AttentionForward", func(s kernels.Stream) kernels.Stream { return noLengths{s} }},
 		{"AttentionForward", func(s kernels.Stream) kernels.Stream { return noPitch{s} }},
 		{"AttentionForward", func(s kernels.Stream) kernels.Stream { return lateCausal{s} }},
+		{"AttentionForward", func(s kernels.Stream) kernels.Stream { return forgetsLastKey{s} }},
+		{"AttentionForward", func(s kernels.Stream) kernels.Stream { return roundedScores{s} }},
 		{"AttentionBackward", func(s kernels.Stream) kernels.Stream { return staleKeys{s} }},
 		{"Add", func(s kernels.Stream) kernels.Stream { return wideGap{s} }},
 		{"ArgmaxRows", func(s kernels.Stream) kernels.Stream { return firstColumnsOnly{s} }},
@@ -273,19 +288,22 @@ func TestTableFindsFaults(t *testing.T) {
 		{"UnpackKept", func(s kernels.Stream) kernels.Stream { return negativeDropped{s} }},
 	} {
 		d := faulty{reference.Open(), f.wrap}
-		found, wrap := 0, f.wrap(nil)
-		for _, c := range all {
-			if c.op != f.op || found > 0 {
-				continue
+		wrap := f.wrap(nil)
+		for _, table := range []Table{{}, {Factors: kernels.BF16}} {
+			found := 0
+			for _, c := range table.cases() {
+				if c.op != f.op || found > 0 {
+					continue
+				}
+				faults, err := c.faults(t.Context(), d)
+				if err != nil {
+					t.Errorf("%T: %s: %v", wrap, c.title(), err)
+				}
+				found += len(faults)
 			}
-			faults, err := c.faults(t.Context(), d)
-			if err != nil {
-				t.Errorf("%T: %s: %v", wrap, c.title(), err)
+			if found == 0 {
+				t.Errorf("no case of %s with factors of %v finds %T", f.op, table.Factors, wrap)
 			}
-			found += len(faults)
-		}
-		if found == 0 {
-			t.Errorf("no case of %s finds %T", f.op, wrap)
 		}
 	}
 }
