@@ -14,9 +14,13 @@ type attentionArgs struct {
 	head
 	q, k, v, o, lse, lengths                             view
 	dO, dq, dk, dv                                       view
-	delta                                                uint64
+	delta, lse2                                          uint64
+	q16, k16, v16, dO16                                  uint64
+	parts                                                uint64
 	heads, kvHeads, dim, queryLen, keyLen, pitch, causal int32
 	scale                                                float32
+	queryRows, keyRows                                   int32
+	splits, span, rounded, sequence                      int32
 }
 
 // tiling is how many rows and columns the products of a block have.
@@ -53,6 +57,14 @@ func (t tiling) blocks(heads, n int) int { return heads * ((n + t.rows - 1) / t.
 // AttentionForward writes O and LogSumExp.
 func (s *Stream) AttentionForward(f kernels.AttentionArgs) {
 	a := s.attention("attention", f)
+	switch {
+	case f.QueryLen <= fewQueries:
+		s.attentionFew(f, a)
+		return
+	case s.device.options.Compute == kernels.BF16:
+		s.attentionForwardBF16(f)
+		return
+	}
 	dim, tiles, _, _ := attentionTiles(f.HeadDim)
 	s.tiled("attention_forward", dim, tiles.shared(dim, 1, 1), tiles.blocks(f.Batch*f.Heads, f.QueryLen), a)
 	s.checked("attention lengths", f.KeyLen+1, kernels.CheckRowIndex)
@@ -65,6 +77,10 @@ func (s *Stream) AttentionBackward(f kernels.AttentionArgs, g kernels.AttentionG
 	s.fail(g.Check(f))
 	a.dO, a.dq, a.dk, a.dv = s.view(op, "dO", g.DO), s.view(op, "dQ", g.DQ), s.view(op, "dK", g.DK), s.view(op, "dV", g.DV)
 	if s.err != nil {
+		return
+	}
+	if s.device.options.Compute == kernels.BF16 {
+		s.attentionBackwardBF16(f, g)
 		return
 	}
 	pairs := f.Batch * f.Heads * f.QueryLen

@@ -24,14 +24,16 @@ type Device struct {
 	kind    string
 	gpu     GPU
 	options Options
-	context *driver.Context
-	modules []*driver.Module
-	zeroing sync.Mutex    // of the stream below
-	zeroes  driver.Stream // fills new memory
-	mu      sync.Mutex    // of what follows
-	memory  memory
-	streams map[*Stream]bool
-	kernels map[string]*kernel
+	// scratchLimit is attention_bf16.go's; the bits do not depend on it.
+	scratchLimit int
+	context      *driver.Context
+	modules      []*driver.Module
+	zeroing      sync.Mutex    // of the stream below
+	zeroes       driver.Stream // fills new memory
+	mu           sync.Mutex    // of what follows
+	memory       memory
+	streams      map[*Stream]bool
+	kernels      map[string]*kernel
 }
 
 // Open opens a GPU: it loads the driver and the kernels. The error says what is
@@ -100,7 +102,7 @@ func open(o Options) (*Device, error) {
 	d := &Device{
 		gpu:     GPU{Name: p.Name, UUID: p.UUID, Capability: fmt.Sprintf("%d.%d", p.Major, p.Minor), Memory: p.Memory},
 		kind:    fmt.Sprintf("cuda-%s/%d+%s", architecture, version, compiler),
-		options: o, streams: map[*Stream]bool{}, kernels: map[string]*kernel{},
+		options: o, scratchLimit: scratchLimit, streams: map[*Stream]bool{}, kernels: map[string]*kernel{},
 	}
 	if d.context, err = l.Retain(o.Device); err != nil {
 		return nil, fmt.Errorf("cuda: open GPU %d: %w", o.Device, err)

@@ -22,7 +22,7 @@ func mirrors() map[string]any {
 		"weight": weight{}, "effective_weight_args": effectiveWeightArgs{},
 		"adamw_args": adamWArgs{}, "segment_squares_args": segmentSquaresArgs{}, "segment_sums_args": segmentSumsArgs{},
 		"column_squares_args": columnSquaresArgs{}, "norm_args": normArgs{}, "norm_backward_args": normBackwardArgs{},
-		"objective_args": objectiveArgs{}, "attention_args": attentionArgs{},
+		"objective_args": objectiveArgs{}, "attention_args": attentionArgs{}, "attention_round_args": attentionRoundArgs{},
 		"select_mask_args": selectMaskArgs{}, "kept_args": keptArgs{},
 		"head": head{}, "view": view{},
 	}

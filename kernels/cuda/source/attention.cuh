@@ -12,9 +12,15 @@ struct attention_args {
 	struct head head;
 	struct view q, k, v, o, lse, lengths; /* lengths may be absent */
 	struct view d_o, dq, dk, dv;          /* absent in the forward pass */
-	float *delta;                         /* dO·O, [batch·heads][q_len] */
+	float *delta;                         /* dO·O, [batch·heads][q_len]; q_rows for q_len in the bfloat16 form */
+	float *lse2;                          /* bfloat16 form: the log-sum-exp in base 2, as delta */
+	u16 *q16, *k16, *v16, *d_o16;         /* what attention_round has made of q, k, v and d_o */
+	float *parts;                         /* few queries: partial sums, see attention_few.cu; null where one block has all keys */
 	i32 heads, kv_heads, dim, q_len, k_len, pitch, causal;
 	float scale;
+	i32 q_rows, k_rows;       /* rows of a head in q16 and d_o16, and in k16 and v16 */
+	i32 splits, span, rounded; /* few queries: parts of the keys, keys of each, and whether operands are rounded to bfloat16 */
+	i32 sequence;              /* what number the first one has in the call, for messages */
 };
 
 DEVICE i32 across() { return (i32)thread_x() % 16; }
@@ -28,7 +34,7 @@ DEVICE i32 keys_of(const struct attention_args &a, i32 b, bool first)
 	if (!a.lengths.data) return a.k_len;
 	i32 n = *global((const i32 *)a.lengths.data + b);
 	if (n >= 0 && n <= a.k_len) return n;
-	if (first) refuse(a.head, b, n);
+	if (first) refuse(a.head, a.sequence + b, n);
 	return -1;
 }
 /* How many of n keys query i sees: the first ones. */
@@ -36,6 +42,20 @@ DEVICE i32 visible(const struct attention_args &a, i32 n, i32 i)
 {
 	i32 seen = a.causal ? least(n, i + n - a.q_len + 1) : n;
 	return seen > 0 ? seen : 0;
+}
+
+/* dO·O of a head's query, one warp. Where products round their operands, dO is here what it
+ * is there, so that gradients of scores cancel as they should. */
+template <bool rounded> DEVICE float delta_of(const struct attention_args &a, i64 row, i32 head)
+{
+	float sum = 0;
+	for (i32 d = thread_x() % 32; d < a.dim; d += 32) {
+		const float g = element(a.d_o, row, head * a.dim + d);
+		sum = fma_rn(rounded ? from_bf16(to_bf16(g)) : g, element(a.o, row, head * a.dim + d), sum);
+	}
+	UNROLL
+	for (i32 lanes = 16; lanes; lanes >>= 1) sum = add_rn(sum, shuffle_xor(sum, lanes));
+	return sum;
 }
 
 /* What a block has whose tile is ROWS queries of a head: sequence and head in one (of),
@@ -59,6 +79,38 @@ template <int ROWS, int D> DEVICE void load_tile(float *tile, const view &m, i64
 	for (i32 i = thread_x(); i < ROWS * D; i += THREADS) {
 		i32 r = i / D, d = i % D;
 		tile[r * (D + PAD) + d] = r < rows && d < dim ? *global(from + r * m.stride + d) : 0;
+	}
+}
+/* The same with loads of 16 bytes, several on their way at once, where rows are aligned;
+ * values are rounded to bfloat16 if that is asked for. */
+template <int ROWS, int D> DEVICE void load_wide(float *tile, const view &m, i64 row, i64 col, i32 rows, i32 dim, bool rounded)
+{
+	constexpr i32 QUADS = D / 4, EACH = ROWS * QUADS / THREADS, HELD = EACH % 4 == 0 ? 4 : EACH % 3 == 0 ? 3 : EACH;
+	static_assert(ROWS * QUADS % THREADS == 0, "quads of a thread");
+	const float *from = (const float *)m.data + row * m.stride + col;
+	const bool aligned = !(((u64)from | m.stride * 4) & 15);
+	for (i32 at = thread_x(); at < ROWS * QUADS; at += HELD * THREADS) {
+		four held[HELD];
+		UNROLL
+		for (int e = 0; e < HELD; e++) {
+			const i32 r = (at + e * THREADS) / QUADS, d = (at + e * THREADS) % QUADS * 4;
+			const float *p = from + r * m.stride + d;
+			four w = {};
+			if (r < rows && aligned && d + 4 <= dim) w = *global((const four *)p);
+			else if (r < rows)
+				UNROLL
+				for (int j = 0; j < 4; j++)
+					if (d + j < dim) w.at[j] = *global(p + j);
+			held[e] = w;
+		}
+		UNROLL
+		for (int e = 0; e < HELD; e++) {
+			const i32 r = (at + e * THREADS) / QUADS, d = (at + e * THREADS) % QUADS * 4;
+			if (rounded)
+				UNROLL
+				for (int j = 0; j < 4; j++) held[e].at[j] = from_bf16(to_bf16(held[e].at[j]));
+			*(four *)(tile + r * (D + PAD) + d) = held[e];
+		}
 	}
 }
 /* Of acc, RI rows from `from` on of m, those below `rows` and `dim` columns. */

@@ -11,10 +11,7 @@ KERNEL_BOUNDED(attention_delta, attention_args, THREADS)
 	if (row >= a.o.rows) return; /* the whole warp */
 	const i32 lane = thread_x() % 32, h = (i32)(pair % a.heads), b = (i32)(row / a.q_len);
 	if (keys_of(a, b, lane == 0) < 0) return;
-	float sum = 0;
-	for (i32 d = lane; d < a.dim; d += 32) sum = fma_rn(element(a.d_o, row, h * a.dim + d), element(a.o, row, h * a.dim + d), sum);
-	UNROLL
-	for (i32 lanes = 16; lanes; lanes >>= 1) sum = add_rn(sum, shuffle_xor(sum, lanes));
+	const float sum = delta_of<false>(a, row, h);
 	if (lane == 0) *global(a.delta + ((i64)b * a.heads + h) * a.q_len + row % a.q_len) = sum;
 }
 

@@ -37,6 +37,7 @@ struct head {
 /* What one access to memory takes. */
 struct alignas(8) two { float x, y; };
 struct alignas(16) four { float at[4]; };
+struct alignas(16) words { u32 at[4]; };
 
 #if defined(RESSA_SHIM)
 #include "shim.h"
@@ -81,6 +82,12 @@ DEVICE float sqrt_rn(float a) { return __fsqrt_rn(a); }
 DEVICE double add_rn(double a, double b) { return __dadd_rn(a, b); }
 DEVICE double fma_rn(double a, double b, double c) { return __fma_rn(a, b, c); }
 DEVICE float nearest(float a) { return rintf(a); } /* ties to even */
+DEVICE float largest(float a, float b) /* NaN where one of them is */
+{
+	float d;
+	asm("max.NaN.f32 %0, %1, %2;" : "=f"(d) : "f"(a), "f"(b));
+	return d;
+}
 DEVICE u32 bits_of(float a) { return __float_as_uint(a); }
 DEVICE u64 bits_of(double a) { return (u64)__double_as_longlong(a); }
 DEVICE float float_of(u32 a) { return __uint_as_float(a); }

@@ -99,6 +99,7 @@ DEVICE float sqrt_rn(float a) { return __builtin_sqrtf(a); }
 DEVICE double add_rn(double a, double b) { return a + b; }
 DEVICE double fma_rn(double a, double b, double c) { return __builtin_fma(a, b, c); }
 DEVICE float nearest(float a) { return __builtin_rintf(a); }
+DEVICE float largest(float a, float b) { return a != a || a > b ? a : b; }
 DEVICE u32 bits_of(float a) { u32 u; memcpy(&u, &a, 4); return u; }
 DEVICE u64 bits_of(double a) { u64 u; memcpy(&u, &a, 8); return u; }
 DEVICE float float_of(u32 a) { float f; memcpy(&f, &a, 4); return f; }
