@@ -29,11 +29,9 @@ type (
 	}
 )
 
-// side, depth and plane are SIDE, DEPTH and 2·PLANE of product.cuh.
 const (
-	side         = 128
-	depth        = 16
-	planeBytes   = 6144
+	side         = 128 // SIDE of product.cuh
+	chunk        = 32  // of the depth; what blocks have of it are multiples
 	fewTiles     = 128 // with fewer than so many tiles, the depth is divided
 	leastOfSplit = 256 // of the depth
 )
@@ -45,6 +43,16 @@ const (
 	half           // bfloat16
 	rounded        // float32 as one part
 )
+
+// productShared is the shared memory of multiply_tile: the stages of each operand, a
+// plane for each part.
+func productShared(a, b int) int {
+	planes, bytes := [...]int{whole: 2 * 3, half: 3, rounded: 2}, 2*side*(32+8)
+	if a == whole || b == whole {
+		bytes = 2 * side * (16 + 8)
+	}
+	return (planes[a] + planes[b]) * bytes
+}
 
 // taken is what a product makes of an operand.
 func (s *Stream) taken(v view) int {
@@ -72,7 +80,7 @@ func ceil(n, by int64) int64 { return (n + by - 1) / by }
 func divided(rows, cols, over int64) (splits, length int64) {
 	tiles := ceil(rows, side) * ceil(cols, side)
 	splits = max(1, min(fewTiles/max(1, tiles), ceil(over, leastOfSplit)))
-	length = max(depth, ceil(ceil(over, splits), depth)*depth)
+	length = max(chunk, ceil(ceil(over, splits), chunk)*chunk)
 	return max(1, ceil(over, length)), length
 }
 
@@ -98,9 +106,8 @@ func (s *Stream) multiply(p product, scratch uint64) {
 		kernels.NN: {{"gemm_nn_ww", "gemm_nn_wh"}, {"gemm_nn_hw", "gemm_nn_hh", "gemm_nn_hr"}, {half: "gemm_nn_rh", rounded: "gemm_nn_rr"}},
 		kernels.TN: {{"gemm_tn_ww", "gemm_tn_wh"}, {"gemm_tn_hw", "gemm_tn_hh", "gemm_tn_hr"}, {half: "gemm_tn_rh", rounded: "gemm_tn_rr"}},
 	}
-	parts := [...]int{whole: 3, half: 1, rounded: 1}
 	ta, tb := s.taken(p.a), s.taken(p.b)
-	launchTiles(s, names[p.form][ta][tb], rows, cols, splits, 2*planeBytes*(parts[ta]+parts[tb]), a)
+	launchTiles(s, names[p.form][ta][tb], rows, cols, splits, productShared(ta, tb), a)
 	if splits > 1 {
 		s.addParts(p.to, scratch, splits)
 	}

@@ -48,9 +48,11 @@ func (s *Stream) panelled(p product, w weight, bytes int64) {
 		s.product(p)
 		return
 	}
-	// The panel's width is the product's; its length is the depth.
+	// The panel's width is the product's; its length is the depth. Its rows are
+	// aligned, so that they can be copied as they are.
 	all, d := p.to.dst.cols, w.dtype(compute)
-	width := max(side, bytes/max(1, p.depth*int64(d.Size()))/side*side)
+	length := ceil(p.depth, 8) * 8
+	width := max(side, bytes/max(1, length*int64(d.Size()))/side*side)
 	if s.err != nil || p.to.dst.rows == 0 {
 		return
 	}
@@ -60,15 +62,15 @@ func (s *Stream) panelled(p product, w weight, bytes int64) {
 		return q
 	}
 	width = min(width, ceil(all, side)*side)
-	panel := (width*p.depth*int64(d.Size()) + 255) / 256 * 256
+	panel := (width*length*int64(d.Size()) + 255) / 256 * 256
 	last := max(0, all-1) / width * width
 	at := s.temporary(int(panel) + max(part(0).partBytes(), part(last).partBytes()))
 	for lo := int64(0); lo < all; lo += width {
 		q := part(lo)
-		q.b = view{data: at, rows: q.to.dst.cols, cols: p.depth, stride: p.depth, dtype: int32(d)}
+		q.b = view{data: at, rows: q.to.dst.cols, cols: p.depth, stride: length, dtype: int32(d)}
 		row, col := lo, int64(0)
 		if p.form == kernels.NN {
-			q.b.rows, q.b.cols, q.b.stride = p.depth, q.to.dst.cols, q.to.dst.cols
+			q.b.rows, q.b.cols, q.b.stride = p.depth, q.to.dst.cols, width
 			row, col = 0, lo
 		}
 		s.effective(q.b, w, row, col)

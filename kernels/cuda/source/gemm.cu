@@ -25,7 +25,7 @@ template <bool ta, typename A, bool tb, typename B> DEVICE void gemm(const gemm_
 }
 /* C = A·Bᵀ, A·B, Aᵀ·B; w is float32, whole, r is rounded, h is bfloat16. */
 #define GEMM(name, ta, A, tb, B) \
-	KERNEL_BOUNDED(name, gemm_args, PRODUCT_THREADS) { gemm<ta, A, tb, B>(a); }
+	KERNEL_RESIDENT(name, gemm_args, PRODUCT_THREADS, A::parts + B::parts == 2 ? 2 : 1) { gemm<ta, A, tb, B>(a); }
 GEMM(gemm_nt_ww, false, whole, false, whole)
 GEMM(gemm_nt_wh, false, whole, false, half)
 GEMM(gemm_nt_hw, false, half, false, whole)
