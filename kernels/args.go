@@ -63,10 +63,16 @@ type LinearWeight struct {
 	Packed PackedWeight // instead of W
 	Mask   Tensor       // U64 (out, MaskWords(in)); absent: everything is kept
 	Kept   int          // the ones in Mask; 0 where they were not counted: a backend then skips no zeros
-	A      Tensor       // F32 (r, in); absent: no adapter
-	B      Tensor       // F32 (out, r); absent with A
-	Scale  float32      // s = alpha/r
-	Round  DType        // F32 or BF16: what W_eff is rounded to, once
+
+	// TwoOfFour says that Mask keeps at most two of each four consecutive inputs, from
+	// input 0 on, as sparse tensor cores want it; without Mask it says nothing. A
+	// backend may rely on it, and then refuses a mask that keeps more.
+	TwoOfFour bool
+
+	A     Tensor  // F32 (r, in); absent: no adapter
+	B     Tensor  // F32 (out, r); absent with A
+	Scale float32 // s = alpha/r
+	Round DType   // F32 or BF16: what W_eff is rounded to, once
 }
 
 // IsPacked reports whether the weight is Packed.
@@ -110,6 +116,9 @@ func (w LinearWeight) Check() error {
 	}
 	if w.Kept < 0 || w.Kept > out*in {
 		return fmt.Errorf("linear: %d weights of (%d, %d) are kept", w.Kept, out, in)
+	}
+	if most := in/4*2 + min(2, in%4); w.TwoOfFour && !w.Mask.IsZero() && w.Kept > out*most {
+		return fmt.Errorf("linear: %d weights of (%d, %d) are kept, more than two of each four inputs", w.Kept, out, in)
 	}
 	if w.A.IsZero() != w.B.IsZero() {
 		return fmt.Errorf("linear: adapter has A %v but B %v", w.A, w.B)

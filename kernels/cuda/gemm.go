@@ -31,7 +31,7 @@ type (
 
 const (
 	side         = 128 // SIDE of product.cuh
-	chunk        = 32  // of the depth; what blocks have of it are multiples
+	chunk        = 64  // of the depth: what blocks have of it are multiples
 	fewTiles     = 128 // with fewer than so many tiles, the depth is divided
 	leastOfSplit = 256 // of the depth
 )

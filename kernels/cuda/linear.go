@@ -88,7 +88,12 @@ func (s *Stream) linearForward(y, x kernels.Tensor, w kernels.LinearWeight, bias
 	const op = "linear forward"
 	p := product{form: kernels.NT, a: s.view(op, "x", x), depth: int64(x.Cols)}
 	p.to = target{dst: s.view(op, "y", y), bias: s.optional(op, "bias", bias), scale: 1}
-	s.panelled(p, s.weight(op, w), panel)
+	v := s.weight(op, w)
+	if s.sparse(w, v) {
+		s.sparseForward(op, p, v, panel)
+		return
+	}
+	s.panelled(p, v, panel)
 }
 
 // LinearBackwardInput writes dx = dy·W_eff, or adds it.

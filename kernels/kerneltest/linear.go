@@ -3,6 +3,7 @@ package kerneltest
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"ressa/kernels"
 	"ressa/kernels/sparse"
@@ -23,7 +24,7 @@ type layerShape struct {
 }
 
 func (l layer) String() string {
-	s := fmt.Sprintf("%dx%dx%d-r%d-%s-%v-to-%v", l.tokens, l.in, l.out, l.rank, l.mask, l.w, l.round)
+	s := fmt.Sprintf("%dx%dx%d-r%d-%s-%v-to-%v", l.tokens, l.in, l.out, l.rank, strings.ReplaceAll(l.mask, " ", "-"), l.w, l.round)
 	if l.bias != "" {
 		s += "-bias-" + l.bias
 	}
@@ -54,6 +55,10 @@ func layers() []layer {
 		{200, 260, 310, 8, "random", f, f, "", 2},
 		{70, 600, 300, 5, "5:16", b, b, "fp32", 2}, // several chains of k, blocks of rows and parts of columns
 		{2100, 40, 33, 3, "random", f, f, "", 2},   // several ranges of tokens
+		{70, 260, 150, 5, "2:4", f, b, "fp32", 2},
+		{140, 132, 135, 3, "up to 2:4", b, b, "", 1},
+		{66, 192, 64, 4, "2:4", f, f, "bf16", 1},
+		{150, 70, 20, 0, "1:4", b, f, "", 0},
 	}
 	var all []layer
 	for _, s := range shapes {
@@ -66,12 +71,13 @@ func layers() []layer {
 }
 
 // keep returns the mask of a kind; nil for "none". "rows" has empty and full rows
-// among random ones.
+// among random ones; "up to" a pattern keeps some of what it would.
 func (g *generator) keep(kind string, rows, cols int) *sparse.Mask {
 	if kind == "none" {
 		return nil
 	}
 	m := sparse.New(rows, cols)
+	kind, some := strings.CutPrefix(kind, "up to ")
 	pattern, err := sparse.ParsePattern(kind)
 	for r := range rows {
 		switch {
@@ -79,7 +85,7 @@ func (g *generator) keep(kind string, rows, cols int) *sparse.Mask {
 			for lo := 0; lo < cols; lo += pattern.M {
 				width := min(pattern.M, cols-lo)
 				for _, c := range g.rng.Perm(width)[:width-pattern.Drop(width)] {
-					m.Set(r, lo+c, true)
+					m.Set(r, lo+c, !some || g.rng.IntN(2) == 1)
 				}
 			}
 		case kind == "empty" || kind == "rows" && r%5 == 1:
@@ -117,7 +123,7 @@ func (g *generator) weight(l layer, at int) ([]*operand, *sparse.Mask, func(x []
 	return ops, mask, func(x []kernels.Tensor) kernels.LinearWeight {
 		w := kernels.LinearWeight{W: x[at], Scale: l.scale, Round: l.round}
 		if mask != nil {
-			w.Mask, w.Kept = x[at+1], kept
+			w.Mask, w.Kept, w.TwoOfFour = x[at+1], kept, mask.TwoOfFour()
 		}
 		if l.packed {
 			w.W, w.Packed = kernels.Tensor{}, kernels.PackedWeight{Out: l.out, In: l.in, Values: x[at], Offsets: x[at+2]}

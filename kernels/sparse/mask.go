@@ -141,6 +141,20 @@ func (m Mask) CountRow(r int) int {
 	return n
 }
 
+// TwoOfFour reports whether at most two of each four consecutive columns of a row are
+// kept, from column 0 on.
+func (m Mask) TwoOfFour() bool {
+	const evens, pairs, lowest = 0x5555555555555555, 0x3333333333333333, 0x1111111111111111
+	for _, w := range m.Words {
+		n := w&evens + w>>1&evens
+		n = n&pairs + n>>2&pairs // of each four, 0 to 4
+		if n>>2&lowest != 0 || n>>1&n&lowest != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // Density returns the share of elements kept, 0 to 1; 1 for an empty matrix.
 func (m Mask) Density() float64 {
 	if m.Rows == 0 || m.Cols == 0 {

@@ -108,3 +108,24 @@ func TestUpload(t *testing.T) {
 		}
 	}
 }
+
+func TestTwoOfFour(t *testing.T) {
+	for bits := range 16 { // of each group of four columns, in three places of two words
+		for _, at := range []int{0, 60, 64} {
+			m := sparse.New(2, 68)
+			kept := 0
+			for c := range 4 {
+				if bits>>c&1 != 0 {
+					m.Set(1, at+c, true)
+					kept++
+				}
+			}
+			if got := m.TwoOfFour(); got != (kept <= 2) {
+				t.Errorf("bits %04b at column %d: %v", bits, at, got)
+			}
+		}
+	}
+	if sparse.NewOnes(3, 2).TwoOfFour() != true || sparse.NewOnes(3, 7).TwoOfFour() {
+		t.Error("a group at the end may be shorter; two columns keep at most two, three do not")
+	}
+}

@@ -12,6 +12,8 @@ type Linear struct {
 	Mask kernels.Tensor
 	// Kept is the number of ones in Mask.
 	Kept int
+	// TwoOfFour says that Mask keeps at most two of each four consecutive inputs.
+	TwoOfFour bool
 	// Pruned, where present, replaces Weight.Value in the student: a weight that
 	// the pruner rewrote, or zeroed for an adapter that is not masked.
 	Pruned kernels.Tensor
@@ -41,7 +43,7 @@ func (n *Linear) Operand(values kernels.Tensor, v Variant) kernels.LinearWeight 
 		return kernels.LinearWeight{W: n.Weight.Value}
 	}
 	w := n.frozen()
-	w.Mask, w.Kept, w.Round = n.Mask, n.Kept, n.Round
+	w.Mask, w.Kept, w.TwoOfFour, w.Round = n.Mask, n.Kept, n.TwoOfFour, n.Round
 	if !n.Pruned.IsZero() {
 		w.W = n.Pruned
 	}

@@ -119,7 +119,7 @@ func (m Masks) Apply(ctx context.Context, d kernels.Device, towers ...model.Towe
 		if err != nil {
 			return nil, fmt.Errorf("apply masks: %s: %w", e.Name, err)
 		}
-		n.Mask, n.Kept = t, e.Mask.Count()
+		n.Mask, n.Kept, n.TwoOfFour = t, e.Mask.Count(), e.Mask.TwoOfFour()
 		a.linears = append(a.linears, n)
 	}
 	return a, s.Synchronize(ctx)
@@ -130,7 +130,7 @@ func (m Masks) Apply(ctx context.Context, d kernels.Device, towers ...model.Towe
 func (a *Applied) Release() {
 	for _, n := range a.linears {
 		a.device.Free(n.Mask.Buffer)
-		n.Mask, n.Kept = kernels.Tensor{}, 0
+		n.Mask, n.Kept, n.TwoOfFour = kernels.Tensor{}, 0, false
 	}
 	a.linears = nil
 }

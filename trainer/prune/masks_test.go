@@ -101,11 +101,14 @@ func TestApply(t *testing.T) {
 	if string(raw) != string(m[0].Mask.Bytes()) {
 		t.Error("the device holds another mask")
 	}
+	if n := tw.linear; n.Kept != 1 || !n.TwoOfFour {
+		t.Errorf("%d weights are kept, at most two of four: %v", n.Kept, n.TwoOfFour)
+	}
 	if _, err := m.Only(tw).Apply(ctx, b.device, tw); err == nil {
 		t.Error("applied twice")
 	}
 	a.Release()
-	if !tw.linear.Mask.IsZero() {
+	if !tw.linear.Mask.IsZero() || tw.linear.TwoOfFour {
 		t.Error("the mask is still there")
 	}
 	if _, err := (Masks{{"model.z.weight", sparse.New(3, 71)}}).Apply(ctx, b.device, tw); err == nil || !strings.Contains(err.Error(), "(3, 71)") {

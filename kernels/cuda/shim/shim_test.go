@@ -114,6 +114,7 @@ func TestShimFindsWrongKernels(t *testing.T) {
 		{"reads_behind", 1, 0, driver.IllegalAddress, "out of bounds, byte 2048 to 2052 of an allocation of 2048 bytes, at wrong.cu:40"},
 		{"writes_before", 1, 0, driver.IllegalAddress, "out of bounds, 4 bytes before an allocation of 2048 bytes, at wrong.cu:41"},
 		{"off_alignment", 1, 0, 716, "address is no multiple of 4"},
+		{"same_places", 32, 0, driver.LaunchFailed, "row 0 of a sparse matrix has values at places 0 and 0 of four, which do not ascend at wrong.cu:"},
 		{"overruns_shared", 1, 2048, driver.LaunchFailed, "byte 2048 of 2048 of dynamic shared memory was written"},
 	} {
 		t.Run(c.kernel, func(t *testing.T) {
@@ -215,6 +216,29 @@ func TestWarpProduct(t *testing.T) {
 			want := float32(0)
 			for k := range 16 {
 				want += in[r*16+k] * in[256+k*8+c]
+			}
+			if got := out[r*8+c]; got != want {
+				t.Errorf("(%d, %d) is %v, want %v", r, c, got, want)
+			}
+		}
+	}
+}
+
+// As above, of a 16 × 32 matrix of which two values of each four are there.
+func TestWarpSparseProduct(t *testing.T) {
+	in := make([]float32, floats)
+	for i := range in {
+		in[i] = float32((i*7+i*i)%33 - 16)
+	}
+	out, err := newRig(t).run("warp_sparse_product", 1, 32, 0, in)
+	must(t, err)
+	for r := range 16 {
+		for c := range 8 {
+			want := float32(0)
+			for g := range 8 {
+				for e := range 2 {
+					want += in[r*16+2*g+e] * in[256+(4*g+(r+g)%3+e)*8+c]
+				}
 			}
 			if got := out[r*8+c]; got != want {
 				t.Errorf("(%d, %d) is %v, want %v", r, c, got, want)

@@ -136,6 +136,16 @@ DEVICE void multiply_bf16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2])
 	asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
 		: "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
+/* d (16 × 8) += a (16 × 32, two values of each four) · b (32 × 8), in PTX's sparse m16n8k32. Of
+ * lanes 4·r and 4·r + 1, `places` has in its low half where the values of row r stand in
+ * the groups of the first and last 16 columns, two bits each, and in its high half those
+ * of row r + 8. The two of a group differ and ascend. */
+DEVICE void multiply_sparse_bf16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[4], u32 places)
+{
+	asm volatile("mma.sp.sync.aligned.m16n8k32.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9,%10,%11}, {%0,%1,%2,%3}, %12, 0x0;"
+		: "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+		: "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]), "r"(places));
+}
 #endif
 
 /* Whether an earlier launch of the stream found a fault. */

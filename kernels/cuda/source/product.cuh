@@ -24,16 +24,18 @@ template <typename A, typename B> struct chunk { enum { depth = A::parts + B::pa
 template <i32 depth> struct plane { enum { pitch = depth + 8, turned_pitch = SIDE + 8, size = SIDE * pitch }; };
 
 /* One thread's part of an operand's chunks. A float32 goes through registers, where it is
- * split or rounded; a bfloat16 is copied. Rows of the matrix run along the depth, or,
- * turned, along the side. */
-template <bool turned, typename T, i32 depth> struct operand {
+ * split or rounded, a chunk in so many pieces; a bfloat16 is copied. Rows of the matrix run
+ * along the depth, or, turned, along the side. */
+template <bool turned, typename T, i32 depth_of_chunk, i32 pieces = 1> struct operand {
 	enum {
+		is_turned = turned, depth = depth_of_chunk, parts = T::parts,
 		vector = T::dtype == F32 ? 2 : 8, /* elements of one access */
 		across = (turned ? SIDE : depth) / vector, /* threads of a row */
 		down = PRODUCT_THREADS / across, /* rows of one access of all threads */
-		times = SIDE * depth / vector / PRODUCT_THREADS,
+		times = SIDE * depth / vector / PRODUCT_THREADS / pieces, /* accesses of a piece */
 		size = T::dtype == F32 ? 4 : 2,
 		pitch = turned ? plane<depth>::turned_pitch : plane<depth>::pitch,
+		last = pieces - 1,
 	};
 	const char *at; /* the thread's first element of the next chunk */
 	i64 stride; /* in bytes */
@@ -44,38 +46,29 @@ template <bool turned, typename T, i32 depth> struct operand {
 DEVICE i32 bounded(i64 n) { return n < 0x7fffffff ? (i32)n : 0x7fffffff; }
 
 /* x becomes the depth from `from` on of the tile that starts at `first` of a matrix's side. */
-template <bool turned, typename T, i32 depth> DEVICE void begin(operand<turned, T, depth> &x, const view &v, i64 first, i64 side, i64 from)
+template <typename O> DEVICE void begin(O &x, const view &v, i64 first, i64 side, i64 from)
 {
-	typedef operand<turned, T, depth> O;
-	const i64 row = (turned ? from : first) + thread_x() / O::across, col = (turned ? first : from) + thread_x() % O::across * O::vector;
+	const i64 row = (O::is_turned ? from : first) + thread_x() / O::across, col = (O::is_turned ? first : from) + thread_x() % O::across * O::vector;
 	x.stride = v.stride * O::size;
 	x.at = (const char *)v.data + row * x.stride + col * O::size;
-	x.side = bounded(side - (turned ? col : row));
+	x.side = bounded(side - (O::is_turned ? col : row));
 	x.aligned = !(((u64)v.data | x.stride) & (O::vector * O::size - 1));
 }
-template <bool turned, typename T, i32 depth> DEVICE void advance(operand<turned, T, depth> &x)
-{
-	x.at += turned ? depth * x.stride : (i64)(depth * operand<turned, T, depth>::size);
-}
+template <typename O> DEVICE void advance(O &x) { x.at += O::is_turned ? O::depth * x.stride : (i64)(O::depth * O::size); }
 /* Rows and columns of the matrix from x.at on, where so much of the depth is there. */
-template <bool turned, typename T, i32 depth> DEVICE i32 rows_of(const operand<turned, T, depth> &x, i32 there)
+template <typename O> DEVICE i32 rows_of(const O &x, i32 there) { return O::is_turned ? there - (i32)(thread_x() / O::across) : x.side; }
+template <typename O> DEVICE i32 cols_of(const O &x, i32 there) { return O::is_turned ? x.side : there - (i32)(thread_x() % O::across * O::vector); }
+/* Where the thread's first element lies in a plane. */
+template <typename O> DEVICE i32 place_of(const O &) { return thread_x() / O::across * O::pitch + thread_x() % O::across * O::vector; }
+
+/* A piece of the next chunk of float32, on its way to registers. */
+template <i32 piece = 0, typename O> DEVICE void fetch(O &x, i32 there)
 {
-	return turned ? there - (i32)(thread_x() / operand<turned, T, depth>::across) : x.side;
-}
-template <bool turned, typename T, i32 depth> DEVICE i32 cols_of(const operand<turned, T, depth> &x, i32 there)
-{
-	typedef operand<turned, T, depth> O;
-	return turned ? x.side : there - (i32)(thread_x() % O::across * O::vector);
-}
-/* The next chunk of float32, on its way to registers. */
-template <bool turned, typename T, i32 depth> DEVICE void fetch(operand<turned, T, depth> &x, i32 there)
-{
-	typedef operand<turned, T, depth> O;
 	const i32 rows = rows_of(x, there), cols = cols_of(x, there);
 	UNROLL
 	for (i32 e = 0; e < O::times; e++) {
-		const i32 n = e * O::down < rows ? cols : 0;
-		const float *p = (const float *)(x.at + e * O::down * x.stride);
+		const i32 row = (piece * O::times + e) * O::down, n = row < rows ? cols : 0;
+		const float *p = (const float *)(x.at + row * x.stride);
 		two w = {0, 0};
 		if (n >= 2 && x.aligned) w = *global((const two *)p);
 		else {
@@ -84,29 +77,27 @@ template <bool turned, typename T, i32 depth> DEVICE void fetch(operand<turned, 
 		}
 		x.held[e][0] = bits_of(w.x), x.held[e][1] = bits_of(w.y);
 	}
-	advance(x);
+	if (piece == O::last) advance(x);
 }
 /* What was fetched, to the planes of a stage, one for each part. */
-template <bool turned, typename T, i32 depth> DEVICE void put(const operand<turned, T, depth> &x, u16 *planes)
+template <i32 piece = 0, typename O> DEVICE void put(const O &x, u16 *planes)
 {
-	typedef operand<turned, T, depth> O;
-	u32 *to = (u32 *)(planes + thread_x() / O::across * O::pitch + thread_x() % O::across * O::vector);
+	u32 *to = (u32 *)(planes + place_of(x));
 	UNROLL
 	for (i32 e = 0; e < O::times; e++) {
 		float v = float_of(x.held[e][0]), w = float_of(x.held[e][1]);
 		UNROLL
-		for (i32 p = 0; p < T::parts; p++) {
+		for (i32 p = 0; p < O::parts; p++) {
 			const u32 both = two_bf16(v, w);
-			to[(p * plane<depth>::size + e * O::down * O::pitch) / 2] = both;
+			to[(p * plane<O::depth>::size + (piece * O::times + e) * O::down * O::pitch) / 2] = both;
 			v = add_rn(v, -float_of(both << 16)), w = add_rn(w, -float_of(both & 0xffff0000u));
 		}
 	}
 }
 /* The next chunk of bfloat16, on its way to the plane of a stage. */
-template <bool turned, typename T, i32 depth> DEVICE void copy(operand<turned, T, depth> &x, i32 there, u16 *plane)
+template <typename O> DEVICE void copy(O &x, i32 there, u16 *plane)
 {
-	typedef operand<turned, T, depth> O;
-	u16 *to = plane + thread_x() / O::across * O::pitch + thread_x() % O::across * O::vector;
+	u16 *to = plane + place_of(x);
 	const i32 rows = rows_of(x, there), cols = cols_of(x, there);
 	UNROLL
 	for (i32 e = 0; e < O::times; e++) {

@@ -13,9 +13,11 @@ struct weight {
 	i32 round; /* F32 or BF16 */
 };
 
-/* Calls f(o, i, value) for the elements of the tile at (o0, i0), multiples of 64. Every
- * product and sum is rounded, the rank ascending. */
-template <typename F> DEVICE void effective_tile(const weight &w, i64 o0, i64 i0, F f)
+/* Calls f(r, c, values, kept) for each row r and each group of four columns, from c on, of
+ * the tile at (o0, i0), multiples of 64; a bit of kept stands for each. Values are +0
+ * where nothing is kept and outside the matrix. Every product and sum is rounded, the
+ * rank ascending. */
+template <typename F> DEVICE void effective_groups(const weight &w, i64 o0, i64 i0, F f)
 {
 	SHARED(u64, words, WEIGHT_TILE); /* of the mask */
 	SHARED(i32, before, WEIGHT_TILE); /* kept in rows above, where packed */
@@ -53,20 +55,27 @@ template <typename F> DEVICE void effective_tile(const weight &w, i64 o0, i64 i0
 		}
 	}
 	barrier(); /* before is there; a next tile may begin */
-	const i64 start = w.starts.data ? *global((const i32 *)w.starts.data + o0 / 64 * w.starts.stride + i0 / 64) : 0;
+	const i64 start = w.starts.data && o0 < w.out ? *global((const i32 *)w.starts.data + o0 / 64 * w.starts.stride + i0 / 64) : 0;
 	UNROLL
-	for (i32 r = 0; r < 4; r++)
+	for (i32 r = 0; r < 4; r++) {
+		float v[4] = {};
+		const u64 word = o0 + row + r < w.out ? words[row + r] : 0;
 		UNROLL
 		for (i32 c = 0; c < 4; c++) {
-			const i64 o = o0 + row + r, i = i0 + col + c;
-			if (o >= w.out || i >= w.in) continue;
-			const u64 word = words[row + r];
-			float v = 0;
-			if (word >> (col + c) & 1) {
-				v = w.starts.data ? load(w.w, 0, start + before[row + r] + ones(word & ((1ull << (col + c)) - 1))) : load(w.w, o, i);
-				if (rank > 0) v = add_rn(v, mul_rn(w.scale, sum[r][c]));
-				if (w.round == BF16) v = from_bf16(to_bf16(v));
-			}
-			f(o, i, v);
+			if (!(word >> (col + c) & 1)) continue;
+			v[c] = w.starts.data ? load(w.w, 0, start + before[row + r] + ones(word & ((1ull << (col + c)) - 1))) : load(w.w, o0 + row + r, i0 + col + c);
+			if (rank > 0) v[c] = add_rn(v[c], mul_rn(w.scale, sum[r][c]));
+			if (w.round == BF16) v[c] = from_bf16(to_bf16(v[c]));
 		}
+		f(row + r, col, v, (u32)(word >> col) & 15);
+	}
+}
+/* Calls f(o, i, value) for the elements of such a tile. */
+template <typename F> DEVICE void effective_tile(const weight &w, i64 o0, i64 i0, F f)
+{
+	effective_groups(w, o0, i0, [&](i32 r, i32 c, const float (&v)[4], u32) {
+		UNROLL
+		for (i32 e = 0; e < 4; e++)
+			if (o0 + r < w.out && i0 + c + e < w.in) f(o0 + r, i0 + c + e, v[e]);
+	});
 }

@@ -67,6 +67,7 @@ template <typename T> inline T exchange_from(T v, i32 lane, site s)
 
 void load_matrix(u32 *d, const void *row, bool turned, site s);
 void multiply_bf16(float *d, const u32 *a, const u32 *b, site s);
+void multiply_sparse_bf16(float *d, const u32 *a, const u32 *b, u32 places, site s);
 
 } // namespace shim
 
@@ -128,3 +129,7 @@ template <int n> DEVICE void copy_wait() { shim::perform_copies(n); }
 DEVICE void load_matrix(u32 (&d)[4], const void *row, SITE) { shim::load_matrix(d, row, false, HERE); }
 DEVICE void load_matrix_turned(u32 (&d)[4], const void *row, SITE) { shim::load_matrix(d, row, true, HERE); }
 DEVICE void multiply_bf16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2], SITE) { shim::multiply_bf16(d, a, b, HERE); }
+DEVICE void multiply_sparse_bf16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[4], u32 places, SITE)
+{
+	shim::multiply_sparse_bf16(d, a, b, places, HERE);
+}

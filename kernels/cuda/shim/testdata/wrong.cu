@@ -87,6 +87,28 @@ KERNEL(warp_product, probe_args)
 	multiply_bf16(d, fa, b);
 	for (i32 i = 0; i < 4; i++) *global(a.out + (l / 4 + i / 2 * 8) * 8 + l % 4 * 2 + i % 2) = d[i];
 }
+/* out (16 × 8) = a sparse matrix (16 × 32) · in[256…] (32 × 8). Row r of group g of four
+ * columns has in[16·r + 2·g] at place (r + g) % 3 and in[16·r + 2·g + 1] at the next, or, with
+ * `same`, both at one. */
+template <i32 same> DEVICE void warp_sparse_product_of(const probe_args &a)
+{
+	const i32 l = thread_x(), row = l / 4, col = l % 4 * 2;
+	u32 left[4], right[4], places = 0;
+	for (i32 i = 0; i < 4; i++) {
+		const float *x = a.in + (row + i % 2 * 8) * 16 + col + i / 2 * 8, *y = a.in + 256 + (col + 8 * i) * 8 + row;
+		left[i] = two_bf16(*global(x), *global(x + 1)), right[i] = two_bf16(*global(y), *global(y + 8));
+		for (i32 h = 0; h < 2; h++) {
+			const u32 first = (row + 8 * h + 4 * (l % 2) + i) % 3;
+			places |= (first | (first + 1 - same) << 2) << (16 * h + 4 * i);
+		}
+	}
+	if (l % 4 > 1) places = 0; /* these are not looked at */
+	float d[4] = {0, 0, 0, 0};
+	multiply_sparse_bf16(d, left, right, places);
+	for (i32 i = 0; i < 4; i++) *global(a.out + (row + i / 2 * 8) * 8 + col + i % 2) = d[i];
+}
+KERNEL(warp_sparse_product, probe_args) { warp_sparse_product_of<0>(a); }
+KERNEL(same_places, probe_args) { warp_sparse_product_of<1>(a); }
 KERNEL(warp_sum, probe_args)
 {
 	float v = *global(a.in + block_x() * threads_x() + thread_x());
