@@ -19,7 +19,7 @@ func mirrors() map[string]any {
 		"add_rows_args": addRowsArgs{}, "rotate_args": rotateArgs{}, "index_args": indexArgs{}, "sum_rows_args": sumRowsArgs{},
 		"argmax_args": argmaxArgs{}, "activation_args": activationArgs{}, "gate_args": gateArgs{},
 		"target": target{}, "gemm_args": gemmArgs{}, "add_parts_args": addPartsArgs{}, "fold_args": foldArgs{},
-		"weight": weight{}, "halved_weight_args": halvedWeightArgs{}, "sparse_forward_args": sparseForwardArgs{}, "effective_weight_args": effectiveWeightArgs{},
+		"weight": weight{}, "linear_fused_args": linearFusedArgs{}, "halved_weight_args": halvedWeightArgs{}, "sparse_forward_args": sparseForwardArgs{}, "effective_weight_args": effectiveWeightArgs{},
 		"adamw_args": adamWArgs{}, "segment_squares_args": segmentSquaresArgs{}, "segment_sums_args": segmentSumsArgs{},
 		"column_squares_args": columnSquaresArgs{}, "norm_args": normArgs{}, "norm_backward_args": normBackwardArgs{},
 		"objective_args": objectiveArgs{}, "attention_args": attentionArgs{}, "attention_round_args": attentionRoundArgs{},

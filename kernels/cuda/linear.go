@@ -89,11 +89,14 @@ func (s *Stream) linearForward(y, x kernels.Tensor, w kernels.LinearWeight, bias
 	p := product{form: kernels.NT, a: s.view(op, "x", x), depth: int64(x.Cols)}
 	p.to = target{dst: s.view(op, "y", y), bias: s.optional(op, "bias", bias), scale: 1}
 	v := s.weight(op, w)
-	if s.sparse(w, v) {
+	switch {
+	case p.few(v, s.device.options.Compute):
+		s.fused(p, v)
+	case s.sparse(w, v):
 		s.sparseForward(op, p, v, panel)
-		return
+	default:
+		s.panelled(p, v, panel)
 	}
-	s.panelled(p, v, panel)
 }
 
 // LinearBackwardInput writes dx = dy·W_eff, or adds it.

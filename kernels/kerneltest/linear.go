@@ -59,6 +59,7 @@ func layers() []layer {
 		{140, 132, 135, 3, "up to 2:4", b, b, "", 1},
 		{66, 192, 64, 4, "2:4", f, f, "bf16", 1},
 		{150, 70, 20, 0, "1:4", b, f, "", 0},
+		{32, 148, 70, 2, "random", f, b, "bf16", 2},
 	}
 	var all []layer
 	for _, s := range shapes {

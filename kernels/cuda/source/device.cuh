@@ -181,6 +181,34 @@ DEVICE float load(const view &v, i64 row, i64 col)
 	i64 i = row * v.stride + col;
 	return v.dtype == BF16 ? from_bf16(*global((const u16 *)v.data + i)) : *global((const float *)v.data + i);
 }
+/* Four elements of a row, from a multiple of 4 on; 0 for those without a bit in `kept` and
+ * outside the view. */
+DEVICE void load_four(float (&d)[4], const view &v, i64 row, i64 col, u32 kept)
+{
+	const i64 size = v.dtype == BF16 ? 2 : 4, n = v.cols - col;
+	const char *p = (const char *)v.data + (row * v.stride + col) * size;
+	UNROLL
+	for (i32 e = 0; e < 4; e++) d[e] = 0;
+	if (!kept) return;
+	if (n >= 4 && !(((u64)v.data | v.stride * size) & (4 * size - 1))) {
+		if (v.dtype == BF16) {
+			const two w = *global((const two *)p);
+			d[0] = float_of(bits_of(w.x) << 16), d[1] = float_of(bits_of(w.x) & 0xffff0000u);
+			d[2] = float_of(bits_of(w.y) << 16), d[3] = float_of(bits_of(w.y) & 0xffff0000u);
+		} else {
+			const four w = *global((const four *)p);
+			UNROLL
+			for (i32 e = 0; e < 4; e++) d[e] = w.at[e];
+		}
+		UNROLL
+		for (i32 e = 0; e < 4; e++)
+			if (!(kept >> e & 1)) d[e] = 0;
+		return;
+	}
+	UNROLL
+	for (i32 e = 0; e < 4; e++)
+		if (kept >> e & 1 && e < n) d[e] = load(v, row, col + e);
+}
 DEVICE void store(const view &v, i64 row, i64 col, float x)
 {
 	i64 i = row * v.stride + col;

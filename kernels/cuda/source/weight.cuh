@@ -16,7 +16,7 @@ struct weight {
 /* Calls f(r, c, values, kept) for each row r and each group of four columns, from c on, of
  * the tile at (o0, i0), multiples of 64; a bit of kept stands for each. Values are +0
  * where nothing is kept and outside the matrix. Every product and sum is rounded, the
- * rank ascending. */
+ * rank ascending. A barrier must come before the next tile. */
 template <typename F> DEVICE void effective_groups(const weight &w, i64 o0, i64 i0, F f)
 {
 	SHARED(u64, words, WEIGHT_TILE); /* of the mask */
@@ -25,15 +25,34 @@ template <typename F> DEVICE void effective_groups(const weight &w, i64 o0, i64 
 	SHARED(float, bs, RANKS *B_PITCH);
 	const i32 t = thread_x(), row = t / 16 * 4, col = t % 16 * 4;
 	if (t < WEIGHT_TILE) {
-		u64 word = w.mask.data ? 0 : ~0ull;
+		u64 word = o0 + t < w.out ? ~0ull : 0;
 		if (w.mask.data && o0 + t < w.out) word = *global((const u64 *)w.mask.data + (o0 + t) * w.mask.stride + i0 / 64);
 		words[t] = w.in - i0 < 64 ? word & ((1ull << (w.in - i0)) - 1) : word;
 	}
 	barrier();
-	if (w.starts.data && t < WEIGHT_TILE) {
-		i32 n = 0;
-		for (i32 r = 0; r < t; r++) n += ones(words[r]);
-		before[t] = n;
+	const bool packed = w.starts.data && o0 < w.out;
+	i64 start = 0;
+	if (packed) {
+		if (t < WEIGHT_TILE) {
+			i32 n = 0;
+			for (i32 r = 0; r < t; r++) n += ones(words[r]);
+			before[t] = n;
+		}
+		start = *global((const i32 *)w.starts.data + o0 / 64 * w.starts.stride + i0 / 64);
+		barrier();
+	}
+	/* W is on its way while the product of the factors is made. */
+	float v[4][4];
+	u32 kept[4];
+	UNROLL
+	for (i32 r = 0; r < 4; r++) {
+		const u64 word = words[row + r];
+		kept[r] = (u32)(word >> col) & 15;
+		if (packed) {
+			i64 at = start + before[row + r] + ones(word & ((1ull << col) - 1));
+			UNROLL
+			for (i32 c = 0; c < 4; c++) v[r][c] = kept[r] >> c & 1 ? load(w.w, 0, at++) : 0.0f;
+		} else load_four(v[r], w.w, o0 + row + r, i0 + col, kept[r]);
 	}
 	const i64 rank = w.a.data ? w.a.rows : 0;
 	float sum[4][4] = {};
@@ -54,20 +73,15 @@ template <typename F> DEVICE void effective_groups(const weight &w, i64 o0, i64 
 				for (i32 c = 0; c < 4; c++) sum[r][c] = add_rn(sum[r][c], mul_rn(y.at[r], x.at[c]));
 		}
 	}
-	barrier(); /* before is there; a next tile may begin */
-	const i64 start = w.starts.data && o0 < w.out ? *global((const i32 *)w.starts.data + o0 / 64 * w.starts.stride + i0 / 64) : 0;
 	UNROLL
 	for (i32 r = 0; r < 4; r++) {
-		float v[4] = {};
-		const u64 word = o0 + row + r < w.out ? words[row + r] : 0;
 		UNROLL
 		for (i32 c = 0; c < 4; c++) {
-			if (!(word >> (col + c) & 1)) continue;
-			v[c] = w.starts.data ? load(w.w, 0, start + before[row + r] + ones(word & ((1ull << (col + c)) - 1))) : load(w.w, o0 + row + r, i0 + col + c);
-			if (rank > 0) v[c] = add_rn(v[c], mul_rn(w.scale, sum[r][c]));
-			if (w.round == BF16) v[c] = from_bf16(to_bf16(v[c]));
+			if (!(kept[r] >> c & 1)) continue;
+			if (rank > 0) v[r][c] = add_rn(v[r][c], mul_rn(w.scale, sum[r][c]));
+			if (w.round == BF16) v[r][c] = from_bf16(to_bf16(v[r][c]));
 		}
-		f(row + r, col, v, (u32)(word >> col) & 15);
+		f(row + r, col, v[r], kept[r]);
 	}
 }
 /* Calls f(o, i, value) for the elements of such a tile. */
