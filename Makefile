@@ -10,7 +10,7 @@ PORTABLE  := . ./kernels/... ./collective/...
 CACHE     := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ressa
 
 .PHONY: build demo test lint generate verify soak bench bench-pytorch study gpu-check clean help
-.PHONY: unit race portable cuda-compiler verify-cuda verify-recovery
+.PHONY: unit race portable cuda-compiler verify-cuda verify-ptx verify-recovery
 
 build: ## write bin/ressa
 	$(GO) build -trimpath -o bin/ressa .
@@ -18,7 +18,7 @@ build: ## write bin/ressa
 demo: build ## prune and repair the shipped model on real images (about a minute)
 	bin/ressa demo $(ARGS)
 
-test: lint unit race portable ## everything CI runs
+test: lint unit race portable verify-ptx ## everything CI runs
 
 lint: ## gofmt, go vet, staticcheck
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not gofmt-ed:"; echo "$$files"; exit 1; fi
@@ -66,11 +66,13 @@ $(PYTORCH)/requirements.txt: $(PINNED)
 study: ## measure patterns, methods and seeds on the demo; writes docs/results.md
 	$(GO) run ./trainer/demo/study $(ARGS)
 
-verify: verify-cuda verify-recovery ## that the CUDA objects are what their sources give and mean, and a killed trainer's result the fault-free run's (root)
+verify: verify-cuda verify-recovery ## that the CUDA objects are what their sources give and compute, and a killed trainer's result the fault-free run's (root)
 
-verify-cuda: cuda-compiler ## build the CUDA objects again and compare; no warnings, no spills in hot kernels; run their PTX on the processor
+verify-cuda: cuda-compiler verify-ptx ## build the CUDA objects again and compare; no warnings, no spills in hot kernels
 	cd kernels/cuda/source && $(GO) run ../compile -verify
-	$(GO) test ./kernels/cuda -run TestOnPTX -count=1
+
+verify-ptx: ## run the PTX of the CUDA kernels on the processor and compare its bits with the sources'
+	$(GO) test ./kernels/cuda -run TestOnPTX -cuda.ptx -count=1 -timeout 30m
 
 verify-recovery: ## kill a trainer in the middle of a job and compare its result with the fault-free run's (root)
 	$(GO) test ./coordinator/local -run TestATrainerIsKilled -v -count=1

@@ -106,7 +106,7 @@ func (s *Stream) roundKeys(f kernels.AttentionArgs, a *attentionArgs, dim int) {
 		x: a.k, y: a.v, lengths: a.lengths, xTo: a.k16, yTo: a.v16, sequence: a.sequence,
 		heads: a.kvHeads, dim: a.dim, built: int32(dim), rows: a.keyRows, pitch: a.pitch, valid: a.keyLen,
 	}, f.Batch)
-	s.checked("attention lengths", f.KeyLen+1) // the launches behind this one then do nothing
+	s.checked("attention lengths", f.KeyLen+1, kernels.CheckRowIndex) // the launches behind this one then do nothing
 }
 
 // attentionForwardBF16 is the forward pass on tensor cores.

@@ -45,7 +45,7 @@ func (s *Stream) attentionFew(f kernels.AttentionArgs, a *attentionArgs) {
 	}
 	grid := driver.Dim{uint32(blocks), uint32(splits), 1}
 	launchWith(s, fmt.Sprintf("attention_few_%d", dim), grid, threads, tiles.shared(dim, 1, 1), blocks*splits, a)
-	s.checked("attention lengths", f.KeyLen+1)
+	s.checked("attention lengths", f.KeyLen+1, kernels.CheckRowIndex)
 	if splits > 1 {
 		launch(s, "attention_join", (rows+threads/32-1)/(threads/32), a)
 	}

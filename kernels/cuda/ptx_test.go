@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	commandline "flag"
 	"strings"
 	"testing"
 
@@ -11,6 +12,8 @@ import (
 	"ressa/kernels/cuda/source"
 	"ressa/kernels/kerneltest"
 )
+
+var runPTX = commandline.Bool("cuda.ptx", false, "run the embedded PTX on the processor")
 
 // withoutCubin is a compute capability that there is no cubin for.
 const withoutCubin = "12.0"
@@ -53,8 +56,8 @@ func never(modules []source.Module, devices []*Device) (names []string) {
 // What NVRTC made of the sources passes the table, and gives the bits that the sources
 // give by the host's compiler. Every kernel of the PTX runs.
 func TestOnPTX(t *testing.T) {
-	if testing.Short() {
-		t.Skip("translating and running all kernels takes minutes")
+	if !*runPTX {
+		t.Skip("translating and running all kernels takes minutes: -cuda.ptx asks for it, as make verify-ptx does")
 	}
 	ptx, sources, modules := onPTX(t)
 	var ran []*Device
@@ -63,8 +66,8 @@ func TestOnPTX(t *testing.T) {
 		table kerneltest.Table
 		adapt func(Options) Options
 	}{
-		{"exact", kerneltest.Table{}, func(o Options) Options { return o }},
-		{"rounding", kerneltest.Table{Factors: kernels.BF16}, rounding},
+		{"exact", kerneltest.Table{Once: true}, func(o Options) Options { return o }},
+		{"rounding", kerneltest.Table{Factors: kernels.BF16, Once: true}, rounding},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			peer := kerneltest.Peer{Name: "the sources", Open: func() kernels.Device { return openDevice(t, c.adapt(sources)) }}

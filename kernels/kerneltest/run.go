@@ -15,6 +15,8 @@ type Table struct {
 	// Factors is the dtype that can represent the operands of products of matrices,
 	// effective weights among them: F32, any, or BF16, for a device that rounds them.
 	Factors kernels.DType
+	// Once leaves out the second run of each case, where peers say enough.
+	Once bool
 }
 
 func (t Table) cases() []testCase {
@@ -55,15 +57,18 @@ type Peer struct {
 func Run(t *testing.T, open func() kernels.Device, peers ...Peer) { Table{}.Run(t, open, peers...) }
 
 // Run holds the device that open returns to the table of cases and to the parts of
-// the contract that hold for all operations. Each case runs twice there and once
-// on every peer; all must give the bits of the first run.
+// the contract that hold for all operations. Each case runs twice there, or once, and
+// once on every peer; all must give the bits of the first run.
 func (table Table) Run(t *testing.T, open func() kernels.Device, peers ...Peer) {
 	t.Run("Contract", func(t *testing.T) { contract(t, open) })
 	byOperation(table.cases(), func(op string, cases []testCase) {
 		t.Run(op, func(t *testing.T) {
 			d := open()
 			defer closing(t, d)
-			again := []opened{{"second run", d}}
+			var again []opened
+			if !table.Once {
+				again = append(again, opened{"second run", d})
+			}
 			for _, p := range peers {
 				peer := p.Open()
 				defer closing(t, peer)
