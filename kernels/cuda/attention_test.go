@@ -26,7 +26,7 @@ const few, many = 5, 20
 
 // forms calls f on a device of each numeric kind, with each of few and many.
 func forms(t *testing.T, f func(t *testing.T, o Options, n int)) {
-	for _, o := range []Options{onShim(t), rounding(onShim(t))} {
+	for _, o := range []Options{onDevice(t), rounding(onDevice(t))} {
 		for _, n := range []int{few, many} {
 			t.Run(fmt.Sprintf("%v-%d", o.Compute, n), func(t *testing.T) { f(t, o, n) })
 		}
@@ -169,11 +169,11 @@ func TestAttentionReportsALength(t *testing.T) {
 // Operands are rounded once, before anything is multiplied.
 func TestAttentionRoundsItsOperandsOnce(t *testing.T) {
 	for _, n := range []int{few, many} {
-		d, s := opened(t, rounding(onShim(t)))
+		d, s := opened(t, rounding(onDevice(t)))
 		all := [2]int32{int32(n), int32(n)}
 		as := newAttentionCall(t, d, s, n, all, n, 0, func(_ string, _ int, v float32) float32 { return kernels.RoundTo(kernels.BF16, v) }).run(t, s)
 		got := newAttentionCall(t, d, s, n, all, n, 0, nil).run(t, s)
-		exact, whole := opened(t, onShim(t))
+		exact, whole := opened(t, onDevice(t))
 		precise := newAttentionCall(t, exact, whole, n, all, n, 0, nil).run(t, whole)
 		for i := range got {
 			if !bytes.Equal(got[i], as[i]) {
@@ -188,7 +188,7 @@ func TestAttentionRoundsItsOperandsOnce(t *testing.T) {
 
 // How many sequences share scratch decides no bit.
 func TestAttentionInGroupsOfSequences(t *testing.T) {
-	d, s := opened(t, rounding(onShim(t)))
+	d, s := opened(t, rounding(onDevice(t)))
 	together := newAttentionCall(t, d, s, many, [2]int32{many, 7}, many, 0, nil).run(t, s)
 	launches := s.serial.Load()
 	d.scratchLimit = 1
@@ -235,7 +235,7 @@ func TestKeysAreDividedByShape(t *testing.T) {
 }
 
 func TestLargeHeadsAreRefused(t *testing.T) {
-	d, s := opened(t, onShim(t))
+	d, s := opened(t, onDevice(t))
 	x := kernels.NewTensor(alloc(t, d, 4*257), kernels.F32, 1, 257)
 	one := kernels.NewTensor(alloc(t, d, 4), kernels.F32, 1, 1)
 	s.AttentionForward(kernels.AttentionArgs{Batch: 1, Heads: 1, KVHeads: 1, HeadDim: 257, QueryLen: 1, KeyLen: 1, Q: x, K: x, V: x, O: x, LogSumExp: one})

@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	commandline "flag"
 	"testing"
 
 	"ressa/kernels"
@@ -11,9 +12,15 @@ import (
 	"ressa/kernels/kerneltest"
 )
 
+// library makes the tests that do not need the shim's own checks run elsewhere.
+var library = commandline.String("cuda.library", "", "run on this libcuda, libcuda.so.1 is the driver's, with the embedded kernels instead of on the shim")
+
 // onShim returns options for a device on the shim, whose kernels are compiled in.
 func onShim(t testing.TB) Options {
 	t.Helper()
+	if *library != "" {
+		t.Skip("needs what only the shim checks, not " + *library)
+	}
 	return Options{
 		Library: shim.Build(t),
 		Staging: 64 << 10, // so that transfers come round
@@ -21,6 +28,15 @@ func onShim(t testing.TB) Options {
 			return source.Images{Architecture: "sm_80", Compiler: "shim", Modules: []source.Module{{Image: []byte("any")}}}, nil
 		},
 	}
+}
+
+// onDevice returns options for a device where -cuda.library says, or on the shim.
+func onDevice(t testing.TB) Options {
+	t.Helper()
+	if *library == "" {
+		return onShim(t)
+	}
+	return Options{Library: *library, Staging: 64 << 10}
 }
 
 func openDevice(t testing.TB, o Options) *Device {

@@ -79,7 +79,7 @@ func alloc(t *testing.T, d *Device, bytes int) kernels.Buffer {
 func address(b kernels.Buffer) driver.Memory { return b.(*buffer).piece.at }
 
 func TestFreedMemoryIsReused(t *testing.T) {
-	d := openDevice(t, onShim(t))
+	d := openDevice(t, onDevice(t))
 	defer d.Close()
 	a := alloc(t, d, 5000)
 	was := address(a)
@@ -103,7 +103,7 @@ func TestFreedMemoryIsReused(t *testing.T) {
 
 // What a stream may still write must not be given to another.
 func TestMemoryIsNotReusedBeforeStreamsAreDone(t *testing.T) {
-	d := openDevice(t, onShim(t))
+	d := openDevice(t, onDevice(t))
 	defer d.Close()
 	s, err := d.newStream()
 	if err != nil {
@@ -151,7 +151,7 @@ func TestKeptMemoryIsReturnedWhenThereIsNoMore(t *testing.T) {
 }
 
 func TestDeviceIsClosedAfterItsStreams(t *testing.T) {
-	d := openDevice(t, onShim(t))
+	d := openDevice(t, onDevice(t))
 	s, err := d.newStream()
 	if err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ type layerRig struct {
 	rng    *rand.Rand
 }
 
-func newLayerRig(t *testing.T) (*layerRig, *Stream) { return layerRigOn(t, onShim(t)) }
+func newLayerRig(t *testing.T) (*layerRig, *Stream) { return layerRigOn(t, onDevice(t)) }
 
 func layerRigOn(t *testing.T, o Options) (*layerRig, *Stream) {
 	d := openDevice(t, o)
@@ -98,7 +98,7 @@ func TestEffectiveWeightHasTheBitsOfTheReference(t *testing.T) {
 		return got
 	}
 	for _, round := range []kernels.DType{kernels.F32, kernels.BF16} {
-		if !bytes.Equal(bits(openDevice(t, onShim(t)), round), bits(reference.Open(), round)) {
+		if !bytes.Equal(bits(openDevice(t, onDevice(t)), round), bits(reference.Open(), round)) {
 			t.Errorf("%v: other bits than the reference", round)
 		}
 	}

@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"context"
 	"time"
 
 	"ressa/kernels"
@@ -46,4 +47,16 @@ type Statistics struct {
 	Allocations            int // buffers asked for
 	Reused                 int // of them, those that a kept piece served
 	Returned               int // pieces given back to the driver, since it had no more
+}
+
+// Stopwatch measures a stream by the GPU's own clock. It belongs to the stream's
+// goroutine, and ends before the stream does.
+type Stopwatch interface {
+	// Lap notes the time at which everything enqueued so far has run.
+	Lap()
+	// Read waits for the stream and returns the times from each lap to the next, then
+	// forgets the laps.
+	Read(ctx context.Context) ([]time.Duration, error)
+	// Close releases what laps are noted in.
+	Close() error
 }

@@ -40,7 +40,7 @@ func opened(t testing.TB, o Options) (*Device, *Stream) {
 // Transfers are larger than the pinned memory, dense and with gaps, and come in any
 // order; each slice may be changed as soon as Upload returns.
 func TestTransfersGoThroughSmallStaging(t *testing.T) {
-	d, s := opened(t, onShim(t))
+	d, s := opened(t, onDevice(t))
 	for _, pad := range []int{0, 3} {
 		const rows, cols = 90, 1001
 		x := kernels.Tensor{Buffer: alloc(t, d, 4*rows*(cols+pad)), DType: kernels.F32, Rows: rows, Cols: cols, Stride: cols + pad}
@@ -66,7 +66,7 @@ func TestTransfersGoThroughSmallStaging(t *testing.T) {
 
 // More small transfers than may be on their way.
 func TestManySmallTransfers(t *testing.T) {
-	d, s := opened(t, onShim(t))
+	d, s := opened(t, onDevice(t))
 	x := kernels.NewTensor(alloc(t, d, 4*mostSegments), kernels.F32, 1, mostSegments)
 	var got [2 * mostSegments][]byte
 	for i := range got {
@@ -91,7 +91,7 @@ func TestManySmallTransfers(t *testing.T) {
 // The error names operation, entry, value and limit; the lowest entry counts, and what
 // was downloaded before is there while what is downloaded behind is not.
 func TestWrongIndexIsReported(t *testing.T) {
-	d, s := opened(t, onShim(t))
+	d, s := opened(t, onDevice(t))
 	x := kernels.NewTensor(alloc(t, d, 4*12*300), kernels.F32, 12, 300)
 	index := kernels.NewTensor(alloc(t, d, 4*4), kernels.I32, 1, 4)
 	s.Upload(index, []byte{0, 0, 0, 0, 3, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 9, 0, 0, 0}) // 0, 3, −1, 9
@@ -120,7 +120,7 @@ func TestWrongIndexIsReported(t *testing.T) {
 
 // More operations than the queue holds, more indices than are noted.
 func TestQueueHasABound(t *testing.T) {
-	d, s := opened(t, onShim(t))
+	d, s := opened(t, onDevice(t))
 	x := kernels.NewTensor(alloc(t, d, 4*8), kernels.F32, 2, 4)
 	y := kernels.NewTensor(alloc(t, d, 4*8), kernels.F32, 2, 4)
 	index := kernels.NewTensor(alloc(t, d, 8), kernels.I32, 1, 2)
@@ -148,7 +148,7 @@ func TestQueueHasABound(t *testing.T) {
 }
 
 func TestSynchronizeObeysItsContext(t *testing.T) {
-	d, s := opened(t, onShim(t))
+	d, s := opened(t, onDevice(t))
 	x := kernels.NewTensor(alloc(t, d, 4), kernels.F32, 1, 1)
 	got := make([]byte, 4)
 	s.Fill(x, 1)
@@ -176,7 +176,7 @@ func TestSynchronizeObeysItsContext(t *testing.T) {
 }
 
 func TestPatienceEnds(t *testing.T) {
-	o := onShim(t)
+	o := onDevice(t)
 	o.Patience = time.Millisecond
 	d, _ := opened(t, o)
 	err := d.patiently(func() (bool, error) { return false, nil })
@@ -186,7 +186,7 @@ func TestPatienceEnds(t *testing.T) {
 }
 
 func TestClosedStreamRefuses(t *testing.T) {
-	d := openDevice(t, onShim(t))
+	d := openDevice(t, onDevice(t))
 	defer d.Close()
 	s := openStream(t, d)
 	x := kernels.NewTensor(alloc(t, d, 4), kernels.F32, 1, 1)
@@ -201,7 +201,7 @@ func TestClosedStreamRefuses(t *testing.T) {
 
 // Sums over more rows than a chunk grow the stream's scratch while launches use it.
 func TestScratchGrowsUnderLaunches(t *testing.T) {
-	d, s := opened(t, onShim(t))
+	d, s := opened(t, onDevice(t))
 	var sums [][]byte
 	for _, rows := range []int{100, 300, 700} {
 		x := kernels.NewTensor(alloc(t, d, 4*rows*9), kernels.F32, rows, 9)
@@ -224,7 +224,7 @@ func TestScratchGrowsUnderLaunches(t *testing.T) {
 
 // Streams of one device allocate, compute and free side by side.
 func TestStreamsRunTogether(t *testing.T) {
-	d := openDevice(t, onShim(t))
+	d := openDevice(t, onDevice(t))
 	var together sync.WaitGroup
 	for i := range 3 {
 		s := openStream(t, d)
