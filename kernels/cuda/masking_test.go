@@ -17,7 +17,7 @@ func TestWrongCountsAreReported(t *testing.T) {
 		"pack kept: the mask keeps 5 elements, want 4": 4,
 		"pack kept: the mask keeps 5 elements, want 6": 6,
 	} {
-		d, s := opened(t, onShim(t))
+		d, s := opened(t, onDevice(t))
 		mask := kernels.NewTensor(alloc(t, d, 8*2), kernels.U64, 2, 1)
 		s.Upload(mask, binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, 0b1011), 0b10_0010))
 		src, dst := kernels.NewTensor(alloc(t, d, 4*12), kernels.F32, 2, 6), kernels.NewTensor(alloc(t, d, 4*packed), kernels.F32, 1, packed)

@@ -22,7 +22,7 @@ func (r *layerRig) asBF16(t kernels.Tensor) kernels.Tensor {
 // Operands are rounded once, before anything is multiplied, whatever their dtype in
 // memory; the sums are not.
 func TestProductsRoundTheirOperandsOnce(t *testing.T) {
-	r, _ := layerRigOn(t, rounding(onShim(t)))
+	r, _ := layerRigOn(t, rounding(onDevice(t)))
 	same := func(name string, rows, cols int, of func(dst kernels.Tensor), as func(dst kernels.Tensor)) {
 		t.Helper()
 		got, want := r.empty(rows, cols), r.empty(rows, cols)

@@ -27,7 +27,7 @@ func (r *layerRig) twoOfFour(out, in, rank int, round kernels.DType) kernels.Lin
 
 // Layers of real models take several panels, which those of the case table do not.
 func TestSparsePanelsGiveTheBitsOfOne(t *testing.T) {
-	for _, o := range []Options{onShim(t), rounding(onShim(t))} {
+	for _, o := range []Options{onDevice(t), rounding(onDevice(t))} {
 		r, s := layerRigOn(t, o)
 		w := r.twoOfFour(300, 200, 3, kernels.BF16)
 		x, bias, y := r.random(40, 200), r.random(1, 300), r.empty(40, 300)

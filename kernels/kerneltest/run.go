@@ -17,6 +17,8 @@ type Table struct {
 	Factors kernels.DType
 	// Once leaves out the second run of each case, where peers say enough.
 	Once bool
+	// Most leaves out cases whose operands have more bytes together; 0 leaves out none.
+	Most int
 }
 
 func (t Table) cases() []testCase {
@@ -78,6 +80,9 @@ func (table Table) Run(t *testing.T, open func() kernels.Device, peers ...Peer) 
 				again = append(again, opened{p.Name, peer})
 			}
 			for _, c := range cases {
+				if table.Most > 0 && c.trial().bytes() > table.Most {
+					continue
+				}
 				faults, err := c.faults(t.Context(), d, again...)
 				if err != nil {
 					t.Errorf("%s: %v", c.title(), err)

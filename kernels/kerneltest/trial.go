@@ -52,6 +52,14 @@ func with(run func(s kernels.Stream, x []kernels.Tensor), operands ...*operand) 
 	return &trial{operands: operands, run: run}
 }
 
+// bytes is what all operands have together.
+func (t *trial) bytes() (n int) {
+	for _, o := range t.operands {
+		n += len(o.data)
+	}
+	return n
+}
+
 // within sets the bound.
 func (t *trial) within(bound func(t *trial, want [][]float64) [][]float64) *trial {
 	t.bound = bound

@@ -154,7 +154,9 @@ func start(ctx context.Context, e Entrant) (*child, error) {
 		return nil, fmt.Errorf("%s: %w", e.Form, err)
 	}
 	go func() {
-		for lines := bufio.NewScanner(out); lines.Scan(); {
+		lines := bufio.NewScanner(out)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
 			select {
 			case c.lines <- bytes.Clone(lines.Bytes()):
 			case <-c.over: // read on, or the process would wait for ever
@@ -167,7 +169,9 @@ func start(ctx context.Context, e Entrant) (*child, error) {
 }
 
 // hear reads the next line that the child says.
-func (c *child) hear(v any) error {
+func (c *child) hear(v any) error { return c.hearWithin(patience, v) }
+
+func (c *child) hearWithin(patience time.Duration, v any) error {
 	late := time.NewTimer(patience)
 	defer late.Stop()
 	select {

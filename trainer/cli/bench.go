@@ -10,7 +10,7 @@ import (
 func BenchCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "bench", Short: "Measure this machine", Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(benchKernels(), benchCollective(), benchStep(), benchSolve())
+	cmd.AddCommand(benchKernels(), benchCollective(), benchStep(), benchSolve(), benchGPU())
 	return cmd
 }
 

@@ -60,6 +60,21 @@ func (c Case) Check() error {
 	return nil
 }
 
+// Activations is how many numbers a layer reads and writes besides its weight, of other
+// suites the operands.
+func (c Case) Activations() int64 {
+	n := int64(c.Tokens)
+	switch c.Suite {
+	case Layer:
+		return 2 * n * int64(c.Out+c.In)
+	case Attention:
+		return 8 * n * int64(c.Heads*c.HeadDim)
+	case Loss:
+		return 3 * n * int64(c.Vocabulary)
+	}
+	return 7 * n * int64(c.In)
+}
+
 // Part is one operation of a case.
 type Part struct {
 	Name  string

@@ -1,6 +1,8 @@
-// Package pytorch carries step.py, which solves a task of package bench in PyTorch,
-// by the published form of the SparseLoRA layer. It needs what requirements.txt
-// pins; `make bench-pytorch` makes a virtual environment with that.
+// Package pytorch carries what package bench compares with, in PyTorch: step.py
+// solves a task of its steps, gpu.py runs the cases of its GPU benchmark. Both have
+// the SparseLoRA layer in the published form. They need what requirements.txt pins;
+// `make bench-pytorch` makes a virtual environment with that. gpu.py needs PyTorch
+// alone, of any version since 2.5.
 package pytorch
 
 import _ "embed"
@@ -9,3 +11,8 @@ import _ "embed"
 //
 //go:embed step.py
 var Script []byte
+
+// GPUScript is gpu.py.
+//
+//go:embed gpu.py
+var GPUScript []byte
