@@ -13,7 +13,7 @@ import (
 // Laps are apart by what was enqueued between them, and a second round starts anew.
 func TestStopwatchMeasuresWhatIsBetweenLaps(t *testing.T) {
 	d, s := opened(t, onDevice(t))
-	const n = 1 << 20
+	const n = 1 << 22
 	x := kernels.NewTensor(alloc(t, d, 4*n), kernels.F32, 1, n)
 	w := s.NewStopwatch()
 	for range 2 {
@@ -27,7 +27,7 @@ func TestStopwatchMeasuresWhatIsBetweenLaps(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(laps) != 2 || laps[0] < 0 || laps[1] <= laps[0] || laps[0]+laps[1] > time.Since(start)+time.Millisecond {
-			t.Errorf("laps of %v in %v, want nothing, then a megabyte's fill", laps, time.Since(start))
+			t.Errorf("laps of %v in %v, want nothing, then the fill of 16 MiB", laps, time.Since(start))
 		}
 	}
 	s.fail(errors.New("broken"))
