@@ -99,17 +99,21 @@ func read(stdout []byte) (m made, err error) {
 	return m, nil
 }
 
-// tolerance is how far losses may be apart, in parts of the loss: of each step, and of
-// the mean of all.
-type tolerance struct{ step, mean float64 }
+// tolerance is how far losses may be apart, in parts of the loss: of each of the first
+// firstSteps, of each step behind, and of the mean of all.
+type tolerance struct{ first, step, mean float64 }
 
-// Float32 products differ by roundings, some 1e-7, which training carries on. Bfloat16
-// ones round operands to 2⁻⁸, which shows in a step of few samples.
+const firstSteps = 4
+
+// Float32 products differ by roundings, some 1e-7. From the fourth step or so training
+// carries them on, since W_eff is rounded to bfloat16: the processor's kernels are up to
+// 3e-4 from the reference in this job. Bfloat16 products round operands to 2⁻⁸, which
+// shows in a step of few samples.
 func tolerances(compute string) tolerance {
 	if compute == api.ComputeBF16 {
-		return tolerance{0.2, 0.05}
+		return tolerance{0.2, 0.2, 0.05}
 	}
-	return tolerance{1e-3, 1e-3}
+	return tolerance{1e-5, 1e-2, 1e-3}
 }
 
 // apart compares two curves and returns the greatest difference of a step, and that of
@@ -123,8 +127,12 @@ func apart(a, b made, t tolerance) (worst, mean float64, err error) {
 		y := b.Losses[i]
 		sumA, sumB = sumA+x, sumB+y
 		d := math.Abs(x-y) / math.Abs(y)
-		if !(d <= t.step) { // NaN too
-			return d, d, fmt.Errorf("the loss of step %d is %.6g on %s and %.6g on %s: %.1e apart, want at most %.0e", i+1, x, a.Kind, y, b.Kind, d, t.step)
+		most := t.step
+		if i < firstSteps {
+			most = t.first
+		}
+		if !(d <= most) { // NaN too
+			return d, d, fmt.Errorf("the loss of step %d is %.6g on %s and %.6g on %s: %.1e apart, want at most %.0e", i+1, x, a.Kind, y, b.Kind, d, most)
 		}
 		worst = max(worst, d)
 	}
@@ -164,8 +172,8 @@ func (c *check) compare(ctx context.Context, o *Outcome, name, compute string) e
 		return err
 	}
 	o.Lines = []string{
-		fmt.Sprintf("%d steps: losses at most %.1e apart (allowed %.0e), their mean %.1e (%.0e); %.4f to %.4f", len(m.Losses), worst, t.step, mean, t.mean,
-			m.Losses[0], m.Losses[len(m.Losses)-1]),
+		fmt.Sprintf("%d steps: losses at most %.1e apart (allowed: %d of %.0e, then %.0e), their mean %.1e (%.0e); %.4f to %.4f", len(m.Losses), worst,
+			firstSteps, t.first, t.step, mean, t.mean, m.Losses[0], m.Losses[len(m.Losses)-1]),
 		fmt.Sprintf("%s in %.1f s, %s in %.1f s", m.Kind, m.Seconds, host.Kind, host.Seconds),
 	}
 	return nil

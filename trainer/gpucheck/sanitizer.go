@@ -38,7 +38,7 @@ func findSanitizer(ctx context.Context, c *check) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("compute-sanitizer: %w in PATH, under /usr/local/cuda and in %s's packages: nothing was checked by it", errAbsent, c.python)
+	return "", fmt.Errorf("compute-sanitizer: %w in PATH, under /usr/local/cuda or in Python's packages (%s)", errAbsent, c.python)
 }
 
 // summary is the last word of a tool.
