@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
+	gpu "ressa/kernels/cuda/bench"
 	"ressa/trainer/bench"
 )
 
@@ -70,16 +72,35 @@ func benchmark(ctx context.Context, c *check, o *Outcome) error {
 	return nil
 }
 
-// summarise makes a line of a case: the last form of ours, which is bfloat16 where it
-// was measured, for every mask.
+// summarise makes a line of a case, of a layer one for each compute, with every mask. Of
+// other cases it is the last compute, bfloat16 where that was measured.
 func summarise(x bench.GPUCase) (said []string) {
-	compute := x.Ours[len(x.Ours)-1].Compute
-	text := x.Case.String() + ", " + compute + ":"
-	for _, f := range x.Ours {
+	for i, f := range x.Ours {
+		if i > 0 && f.Compute == x.Ours[i-1].Compute || x.Suite != gpu.Layer && i < len(x.Ours)-1 {
+			continue
+		}
+		said = append(said, x.Case.String()+", "+f.Compute+":"+inMasks(x.Ours, f.Compute))
+	}
+	if x.Suite == gpu.Layer {
+		slices.Sort(said)
+		said = slices.Compact(said)
+	}
+	return said
+}
+
+// inMasks are the times of a compute, beside PyTorch's where those are there.
+func inMasks(forms []bench.OurForm, compute string) (text string) {
+	for _, f := range forms {
 		if f.Compute != compute {
 			continue
 		}
-		text += fmt.Sprintf(" %s %.3g ms", strings.TrimPrefix(f.Pattern, "unstructured:"), 1e3*f.Step.Median)
+		if text != "" {
+			text += ";"
+		}
+		if f.Pattern != "" {
+			text += " " + strings.TrimPrefix(f.Pattern, "unstructured:")
+		}
+		text += fmt.Sprintf(" %.3g ms", 1e3*f.Step.Median)
 		for _, form := range []string{bench.Eager, bench.Compiled} {
 			if ratio, ok := f.Ratios[form]; ok {
 				text += fmt.Sprintf(" %.2f×", ratio.Median)
@@ -88,7 +109,6 @@ func summarise(x bench.GPUCase) (said []string) {
 		if part, ok := f.PeakRatios[bench.Eager]; ok {
 			text += fmt.Sprintf(" mem %.2f", part)
 		}
-		text += ";"
 	}
-	return []string{strings.ReplaceAll(strings.TrimSuffix(text, ";"), "  ", " ")}
+	return text
 }

@@ -16,7 +16,10 @@ import (
 	"testing"
 	"time"
 
+	cpu "ressa/kernels/cpu/bench"
+	gpu "ressa/kernels/cuda/bench"
 	"ressa/kernels/cuda/shim"
+	"ressa/trainer/bench"
 )
 
 // built are the binaries that `make gpu-check-binaries` builds.
@@ -254,6 +257,25 @@ func TestWithoutAGPUNothingElseRuns(t *testing.T) {
 	}
 }
 
+// A layer has a line for each compute, with all masks.
+func TestBenchmarkIsSummarised(t *testing.T) {
+	form := func(compute, pattern string, seconds float64) bench.OurForm {
+		return bench.OurForm{Compute: compute, Pattern: pattern, Step: cpu.Spread{Median: seconds}, Ratios: map[string]cpu.Spread{bench.Eager: {Median: 1.5}, bench.Compiled: {Median: 1.25}},
+			PeakRatios: map[string]float64{bench.Eager: 0.4}}
+	}
+	layer := bench.GPUCase{Case: gpu.Case{Suite: gpu.Layer, Tokens: 1, Out: 2, In: 4, Rank: 3},
+		Ours: []bench.OurForm{form("fp32", "unstructured:0.5", 1), form("bf16", "unstructured:0.5", 2), form("fp32", "2:4", 3), form("bf16", "2:4", 4)}}
+	const rest = " 1.50× 1.25× mem 0.40"
+	want := []string{"layer 1 × 2 × 4, r = 3, bf16: 0.5 2e+03 ms" + rest + "; 2:4 4e+03 ms" + rest, "layer 1 × 2 × 4, r = 3, fp32: 0.5 1e+03 ms" + rest + "; 2:4 3e+03 ms" + rest}
+	if got := summarise(layer); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	loss := bench.GPUCase{Case: gpu.Case{Suite: gpu.Loss, Tokens: 1, Vocabulary: 2}, Ours: []bench.OurForm{form("fp32", "", 1), {Compute: "bf16", Step: cpu.Spread{Median: 2}}}}
+	if got := summarise(loss); !slices.Equal(got, []string{"loss 1 × 2, bf16: 2e+03 ms"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
 // Each bound of the curves counts.
 func TestCurvesAreCompared(t *testing.T) {
 	curve := func(losses ...float64) made { return made{Losses: losses} }
@@ -279,7 +301,7 @@ func TestCurvesAreCompared(t *testing.T) {
 }
 
 func TestWrongFlags(t *testing.T) {
-	for _, args := range [][]string{{"-gpu", "-1"}, {"what"}, {"-limit", "kernel=2s"}, {"-limit", "losses"}, {"-limit", "losses=-2s"}, {"-within", "0s"}, {"-nothing"}} {
+	for _, args := range [][]string{{"-gpu", "-1"}, {"what"}, {"-limit", "kernel=2s"}, {"-limit", "losses"}, {"-limit", "losses=-2s"}, {"-within", "0s"}, {"-nothing"}, {"-json", "/nowhere/report.json"}} {
 		var out, errs bytes.Buffer
 		if code := run(t.Context(), args, &out, &errs); code != invalid || out.Len() > 0 || errs.Len() == 0 {
 			t.Errorf("%v: exit code %d, %q", args, code, errs.String())

@@ -80,6 +80,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "gpu-check: -binaries:", err)
 		return invalid
 	}
+	results := io.Discard
+	if jsonFile != "" {
+		file, err := os.Create(jsonFile) // now, not after minutes
+		if err != nil {
+			fmt.Fprintln(stderr, "gpu-check: -json:", err)
+			return invalid
+		}
+		defer file.Close()
+		results = file
+	}
 	if c.folder, err = os.MkdirTemp("", "ressa-gpu-check-"); err != nil {
 		fmt.Fprintln(stderr, "gpu-check:", err)
 		return failed
@@ -89,15 +99,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	ctx, cancel := context.WithTimeout(ctx, c.within)
 	defer cancel()
 	r := c.all(ctx, stdout)
-	if jsonFile != "" {
-		raw, err := json.MarshalIndent(r, "", " ")
-		if err == nil {
-			err = os.WriteFile(jsonFile, append(raw, '\n'), 0o644)
-		}
-		if err != nil {
-			fmt.Fprintln(stderr, "gpu-check: -json:", err)
-			return failed
-		}
+	encoder := json.NewEncoder(results)
+	encoder.SetIndent("", " ")
+	if err := encoder.Encode(r); err != nil {
+		fmt.Fprintln(stderr, "gpu-check: -json:", err)
+		return failed
 	}
 	if !r.Passed {
 		return failed

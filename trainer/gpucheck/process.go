@@ -32,8 +32,21 @@ func execute(ctx context.Context, program string, args ...string) (output, error
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Env = append(os.Environ(), "RESSA_CONFIG="+os.DevNull) // nothing of the user's own settings
-	err := cmd.Run()
-	return output{stdout.Bytes(), stderr.Bytes()}, err
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Run() }()
+	select {
+	case err := <-ended:
+		return output{stdout.Bytes(), stderr.Bytes()}, err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-ended:
+		return output{stdout.Bytes(), stderr.Bytes()}, err
+	case <-time.After(2 * cmd.WaitDelay):
+		// It hangs in the kernel, where no signal reaches it, as with a driver that does.
+		// The goroutine ends with it, or with this process.
+		return output{}, fmt.Errorf("%s cannot be ended", program)
+	}
 }
 
 // own runs one of the binaries. What it wrote last is in the error.

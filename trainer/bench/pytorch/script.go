@@ -2,7 +2,7 @@
 // solves a task of its steps, gpu.py runs the cases of its GPU benchmark. Both have
 // the SparseLoRA layer in the published form. They need what requirements.txt pins;
 // `make bench-pytorch` makes a virtual environment with that. gpu.py needs PyTorch
-// alone, of any version since 2.5.
+// alone, 2.1 or newer.
 package pytorch
 
 import _ "embed"
