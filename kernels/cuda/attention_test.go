@@ -166,6 +166,38 @@ func TestAttentionReportsALength(t *testing.T) {
 	})
 }
 
+// Scores so large that float32 tells them apart by eights only give one key all the weight.
+func TestAttentionOfHugeScores(t *testing.T) {
+	forms(t, func(t *testing.T, o Options, n int) {
+		d, s := opened(t, o)
+		c := newAttentionCall(t, d, s, n, [2]int32{int32(n), int32(n)}, n, 0, func(name string, i int, v float32) float32 {
+			switch key := i / 4 % n; {
+			case name == "Q":
+				return 3 << 8
+			case name == "K":
+				return float32((key*7%n + 1) << 12) // the greatest where key·7 mod n is n−1
+			case name == "V":
+				return float32(key)
+			}
+			return v
+		})
+		s.AttentionForward(c.args)
+		raw := download(s, c.result[:1])
+		if err := s.Synchronize(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		best := 0
+		for best*7%n != n-1 {
+			best++
+		}
+		for i, v := range kernels.DecodeF32(raw[0]) {
+			if v != float32(best) {
+				t.Errorf("element %d is %v, want the value of key %d", i, v, best)
+			}
+		}
+	})
+}
+
 // Operands are rounded once, before anything is multiplied.
 func TestAttentionRoundsItsOperandsOnce(t *testing.T) {
 	for _, n := range []int{few, many} {

@@ -81,37 +81,49 @@ template <int ROWS, int D> DEVICE void load_tile(float *tile, const view &m, i64
 		tile[r * (D + PAD) + d] = r < rows && d < dim ? *global(from + r * m.stride + d) : 0;
 	}
 }
-/* The same with loads of 16 bytes, several on their way at once, where rows are aligned;
- * values are rounded to bfloat16 if that is asked for. */
-template <int ROWS, int D> DEVICE void load_wide(float *tile, const view &m, i64 row, i64 col, i32 rows, i32 dim, bool rounded)
+/* The quad at p, of a row that has n more elements; quads: rows are aligned, and end with one. */
+template <bool quads> DEVICE four load_quad(const float *p, i32 n)
+{
+	four w = {};
+	if (quads) {
+		if (n > 0) w = *global((const four *)p);
+	} else
+		UNROLL
+		for (int j = 0; j < 4; j++)
+			if (j < n) w.at[j] = *global(p + j);
+	return w;
+}
+/* load_tile with several quads on their way at once; values are rounded to bfloat16 if that
+ * is asked for. */
+template <int ROWS, int D, bool quads> DEVICE void load_quads(float *tile, const float *from, i64 stride, i32 rows, i32 dim, bool rounded)
 {
 	constexpr i32 QUADS = D / 4, EACH = ROWS * QUADS / THREADS, HELD = EACH % 4 == 0 ? 4 : EACH % 3 == 0 ? 3 : EACH;
 	static_assert(ROWS * QUADS % THREADS == 0, "quads of a thread");
-	const float *from = (const float *)m.data + row * m.stride + col;
-	const bool aligned = !(((u64)from | m.stride * 4) & 15);
 	for (i32 at = thread_x(); at < ROWS * QUADS; at += HELD * THREADS) {
 		four held[HELD];
 		UNROLL
 		for (int e = 0; e < HELD; e++) {
 			const i32 r = (at + e * THREADS) / QUADS, d = (at + e * THREADS) % QUADS * 4;
-			const float *p = from + r * m.stride + d;
-			four w = {};
-			if (r < rows && aligned && d + 4 <= dim) w = *global((const four *)p);
-			else if (r < rows)
-				UNROLL
-				for (int j = 0; j < 4; j++)
-					if (d + j < dim) w.at[j] = *global(p + j);
-			held[e] = w;
+			held[e] = load_quad<quads>(from + r * stride + d, r < rows ? dim - d : 0);
 		}
 		UNROLL
 		for (int e = 0; e < HELD; e++) {
 			const i32 r = (at + e * THREADS) / QUADS, d = (at + e * THREADS) % QUADS * 4;
 			if (rounded)
 				UNROLL
-				for (int j = 0; j < 4; j++) held[e].at[j] = from_bf16(to_bf16(held[e].at[j]));
+				for (int j = 0; j < 4; j += 2) {
+					const u32 both = two_bf16(held[e].at[j], held[e].at[j + 1]);
+					held[e].at[j] = float_of(both << 16), held[e].at[j + 1] = float_of(both & 0xffff0000u);
+				}
 			*(four *)(tile + r * (D + PAD) + d) = held[e];
 		}
 	}
+}
+template <int ROWS, int D> DEVICE void load_wide(float *tile, const view &m, i64 row, i64 col, i32 rows, i32 dim, bool rounded)
+{
+	const float *from = (const float *)m.data + row * m.stride + col;
+	if (((u64)from | m.stride * 4 | dim * 4) & 15) load_quads<ROWS, D, false>(tile, from, m.stride, rows, dim, rounded);
+	else load_quads<ROWS, D, true>(tile, from, m.stride, rows, dim, rounded);
 }
 /* Of acc, RI rows from `from` on of m, those below `rows` and `dim` columns. */
 template <int RI, int D> DEVICE void store_rows(const float (&acc)[RI][D / 16], const view &m, i64 row, i64 col, i32 rows, i32 dim)

@@ -52,7 +52,9 @@ DEVICE float row_total(float v)
 	return add_rn(v, shuffle_xor(v, 2));
 }
 
-/* A block has 64·M queries of a head. While scores are made, the values are on their
+/* A block has 64·M queries of a head. The greatest score is rounded where the others are
+ * not, so all weights of a row have a factor near 1 in common, which the end cancels; up to
+ * scores of 2³⁰ it is in range. While scores are made, the values are on their
  * way, and while they are summed, the next keys. */
 template <int D, int M, int KEYS> DEVICE void forward(const struct attention_args &a)
 {
