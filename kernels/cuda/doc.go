@@ -6,7 +6,8 @@
 // bits on every run and however streams overlap. [Device.Kind] names the
 // architecture, the version of the kernel set and the compiler.
 //
-// A [Stream] is a stream of CUDA's. Operations are enqueued in order and at most a
+// A [Stream] is a stream of CUDA's for kernels, and one for copies in each
+// direction, which overlap with them. Operations are enqueued in order and at most a
 // thousand or so are on their way; then the caller waits. An index in device
 // memory that is no row is found by the kernel: what is enqueued behind it does
 // nothing, and Synchronize reports it. Host slices pass through pinned memory: one

@@ -10,20 +10,26 @@ import (
 )
 
 // ring is pinned memory and its twin on the device, of one size, through which
-// transfers go in order.
+// transfers go. Copies between the two have queues of their own, one a direction:
+// uploads run ahead of the stream's kernels, and kernels do not wait for downloads.
+// The stream's own queue reads and writes the twin by the kernel move. A stretch of
+// the ring is used again when the host has waited for the last of the two that use it,
+// so that queues wait for each other within one transfer only.
 type ring struct {
-	host   *driver.Host
-	twin   *buffer
-	next   int       // where the next segment begins
-	used   []segment // oldest first
-	events []driver.Event
+	host    *driver.Host
+	twin    *buffer
+	in, out driver.Stream
+	passed  driver.Event // behind the first half of a transfer: the second waits for it
+	next    int          // where the next segment begins
+	used    []segment    // oldest first
+	events  []driver.Event
 }
 
-// segment is a part of the ring whose copy may not have run.
+// segment is a part of the ring whose transfer may not have run.
 type segment struct {
 	from, to int
-	event    driver.Event // behind the copy
-	serial   uint64       // of the copy
+	event    driver.Event // behind the second half
+	serial   uint64       // of the launch of move
 	out      []byte       // where a download goes
 }
 
@@ -32,12 +38,45 @@ func (r *ring) open(d *Device) (err error) {
 	if r.host != nil {
 		return nil
 	}
-	size := (d.options.Staging + 1023) / 1024 * 1024
-	if r.twin, err = d.allocate(size); err != nil {
-		return err
+	if r.in == (driver.Stream{}) {
+		if r.in, err = d.context.NewStream(); err != nil {
+			return err
+		}
+	}
+	if r.out == (driver.Stream{}) {
+		if r.out, err = d.context.NewStream(); err != nil {
+			return err
+		}
+	}
+	if r.passed == (driver.Event{}) {
+		if r.passed, err = d.context.NewEvent(false); err != nil {
+			return err
+		}
+	}
+	size := d.stagingBytes()
+	if r.twin == nil {
+		if r.twin, err = d.allocate(size); err != nil {
+			return err
+		}
 	}
 	r.host, err = d.context.AllocHost(size)
 	return err
+}
+
+// stagingBytes is the size of a stream's ring.
+func (d *Device) stagingBytes() int { return (d.options.Staging + 1023) / 1024 * 1024 }
+
+// drained reports whether all copies have run.
+func (r *ring) drained() (bool, error) {
+	if r.host == nil {
+		return true, nil
+	}
+	for _, q := range []driver.Stream{r.in, r.out} {
+		if done, err := q.Query(); !done || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // mostSegments is how many transfers may be on their way.
@@ -72,7 +111,7 @@ func (r *ring) overlaps(from, to int) bool {
 	return false
 }
 
-// retire ends the oldest segment, whose copy has run.
+// retire ends the oldest segment, whose transfer has run.
 func (r *ring) retire(s segment, deliver bool) {
 	if deliver {
 		copy(s.out, r.host.Bytes()[s.from:s.to])
@@ -81,7 +120,7 @@ func (r *ring) retire(s segment, deliver bool) {
 	r.used = r.used[1:]
 }
 
-// deliver ends all segments, whose copies have run, and writes the downloads among them
+// deliver ends all segments, whose transfers have run, and writes the downloads among them
 // that came before a launch.
 func (r *ring) deliver(before uint64) {
 	for len(r.used) > 0 {
@@ -90,8 +129,8 @@ func (r *ring) deliver(before uint64) {
 	r.used = nil
 }
 
-// hold keeps [from, to) until the copy that was just enqueued has run.
-func (s *Stream) hold(from, to int, out []byte) error {
+// hold keeps [from, to) until what is in the queue has run.
+func (s *Stream) hold(from, to int, behind driver.Stream, out []byte) error {
 	r := &s.staging
 	var e driver.Event
 	if n := len(r.events); n > 0 {
@@ -103,7 +142,7 @@ func (s *Stream) hold(from, to int, out []byte) error {
 		}
 	}
 	r.used = append(r.used, segment{from, to, e, s.serial.Load(), out})
-	return s.queue.Record(e)
+	return behind.Record(e)
 }
 
 func (r *ring) release(d *Device) error {
@@ -114,6 +153,14 @@ func (r *ring) release(d *Device) error {
 	for _, e := range r.events {
 		errs = append(errs, e.Destroy())
 	}
+	for _, q := range []driver.Stream{r.in, r.out} {
+		if q != (driver.Stream{}) {
+			errs = append(errs, q.Destroy())
+		}
+	}
+	if r.passed != (driver.Event{}) {
+		errs = append(errs, r.passed.Destroy())
+	}
 	if r.host != nil {
 		errs = append(errs, d.context.FreeHost(r.host))
 	}
@@ -123,19 +170,31 @@ func (r *ring) release(d *Device) error {
 	return errors.Join(errs...)
 }
 
+// pass makes what is enqueued to one queue wait for what is in the other.
+func (r *ring) pass(from, to driver.Stream) error {
+	if err := from.Record(r.passed); err != nil {
+		return err
+	}
+	return to.Wait(r.passed)
+}
+
 // Upload copies src, rows without padding, into dst. src is free when it returns.
 func (s *Stream) Upload(dst kernels.Tensor, src []byte) {
 	s.fail(kernels.CheckUpload(dst, src))
 	s.transfer("upload", dst, src, func(a *moveArgs, part []byte, at int) error {
 		r := &s.staging
 		copy(r.host.Bytes()[at:], part)
-		if err := s.queue.CopyToDevice(r.twin.piece.at+driver.Memory(at), r.host, at, len(part)); err != nil {
+		if err := r.in.CopyToDevice(r.twin.piece.at+driver.Memory(at), r.host, at, len(part)); err != nil {
 			return err
 		}
-		s.enqueued()
-		err := s.hold(at, at+len(part), nil)
+		if err := r.pass(r.in, s.queue); err != nil {
+			return err
+		}
 		launch(s, "move", tiles(1, int(a.count)), a)
-		return err
+		if s.err != nil {
+			return s.err
+		}
+		return s.hold(at, at+len(part), s.queue, nil)
 	})
 }
 
@@ -149,11 +208,13 @@ func (s *Stream) Download(dst []byte, src kernels.Tensor) {
 		if s.err != nil {
 			return s.err
 		}
-		if err := s.queue.CopyToHost(r.host, at, r.twin.piece.at+driver.Memory(at), len(part)); err != nil {
+		if err := r.pass(s.queue, r.out); err != nil {
 			return err
 		}
-		s.enqueued()
-		return s.hold(at, at+len(part), part)
+		if err := r.out.CopyToHost(r.host, at, r.twin.piece.at+driver.Memory(at), len(part)); err != nil {
+			return err
+		}
+		return s.hold(at, at+len(part), r.out, part)
 	})
 }
 

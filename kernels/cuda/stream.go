@@ -21,7 +21,7 @@ type Stream struct {
 	err    error // the first; it stays
 	closed bool
 
-	serial atomic.Uint64 // launches and copies that were enqueued
+	serial atomic.Uint64 // launches that were enqueued
 	done   atomic.Uint64 // of them, those that are known to have run
 
 	fault  *buffer      // what kernels say about indices; struct fault of device.cuh
@@ -101,7 +101,7 @@ func (s *Stream) fail(err error) {
 	}
 }
 
-// enqueued counts one more launch or copy. Where the queue has too many, it waits
+// enqueued counts one more launch. Where the queue has too many, it waits
 // for older ones.
 func (s *Stream) enqueued() {
 	n := s.serial.Add(1)
@@ -147,7 +147,15 @@ func (s *Stream) Synchronize(ctx context.Context) error {
 	return s.err
 }
 
-// wait drains the queue by until, writes what was downloaded and learns of faults,
+// drained reports whether all queues are empty.
+func (s *Stream) drained() (bool, error) {
+	if done, err := s.queue.Query(); !done || err != nil {
+		return false, err
+	}
+	return s.staging.drained()
+}
+
+// wait drains the queues by until, writes what was downloaded and learns of faults,
 // which the stream keeps. The error is until's own: the wait was given up, and
 // nothing has changed.
 func (s *Stream) wait(until func(ready func() (bool, error)) error) error {
@@ -158,7 +166,7 @@ func (s *Stream) wait(until func(ready func() (bool, error)) error) error {
 			return nil
 		}
 	}
-	if err := until(s.queue.Query); errors.As(err, new(*driver.Error)) {
+	if err := until(s.drained); errors.As(err, new(*driver.Error)) {
 		s.fail(err)
 		return nil
 	} else if err != nil {

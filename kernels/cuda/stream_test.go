@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"ressa/kernels"
+	"ressa/kernels/cuda/driver"
 )
 
 func openStream(t testing.TB, d *Device) *Stream {
@@ -61,6 +63,84 @@ func TestTransfersGoThroughSmallStaging(t *testing.T) {
 		if !bytes.Equal(first, src) || !bytes.Equal(second, make([]byte, len(src))) {
 			t.Errorf("rows %d apart: what was downloaded is not what was uploaded", cols+pad)
 		}
+	}
+}
+
+// Uploads, kernels and downloads in turns, many to a ring, several rings long: each
+// kernel sees what was uploaded before it and each download what was computed before
+// it, in whichever order the queues run as far as events let them.
+func TestCopiesAndKernelsKeepTheirOrder(t *testing.T) {
+	d, s := opened(t, onShim(t))
+	const most = 20_000
+	x := kernels.NewTensor(alloc(t, d, 4*most), kernels.F32, 1, most)
+	rng := rand.New(rand.NewPCG(5, 6))
+	for round := range 12 {
+		got, want := [][]byte{}, [][]float32{}
+		for range 25 {
+			n := 1 + rng.IntN(most)
+			part := x.SliceCols(0, n)
+			v := make([]float32, n)
+			for i := range v {
+				v[i] = float32(rng.IntN(1 << 20))
+			}
+			s.Upload(part, kernels.EncodeF32(v))
+			for range 1 + rng.IntN(3) { // what was downloaded is what was there then
+				s.Add(part, part, part)
+				for i := range v {
+					v[i] *= 2
+				}
+				raw := make([]byte, 4*n)
+				s.Download(raw, part)
+				got, want = append(got, raw), append(want, slices.Clone(v))
+			}
+		}
+		if err := s.Synchronize(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for i := range got {
+			if !slices.Equal(kernels.DecodeF32(got[i]), want[i]) {
+				t.Fatalf("round %d: download %d of %d is not what was computed", round, i, len(got))
+			}
+		}
+	}
+}
+
+// Kernels may run ahead of a download's copy, and an upload's copy ahead of kernels.
+func TestCopiesAndKernelsOverlap(t *testing.T) {
+	d, s := opened(t, onShim(t))
+	x := kernels.NewTensor(alloc(t, d, 4), kernels.F32, 1, 1)
+	query := func(q driver.Stream) bool {
+		t.Helper()
+		done, err := q.Query()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return done
+	}
+	kernelsFirst, copyFirst := false, false
+	got := make([]byte, 4)
+	for turn := range 8 { // the shim runs other queues first in every second wait
+		if turn%2 == 1 {
+			s.Fill(x, 0)
+			if err := s.Synchronize(t.Context()); err != nil || !query(s.queue) {
+				t.Fatalf("kernels were not waited for (%v)", err)
+			}
+		}
+		s.Upload(x, kernels.EncodeF32([]float32{3}))
+		for !query(s.staging.in) {
+		}
+		copyFirst = copyFirst || !query(s.queue)
+		s.Download(got, x)
+		s.Fill(x, 1)
+		for !query(s.queue) {
+		}
+		kernelsFirst = kernelsFirst || !query(s.staging.out)
+		if err := s.Synchronize(t.Context()); err != nil || kernels.DecodeF32(got)[0] != 3 {
+			t.Fatalf("downloaded %v, %v; want 3", kernels.DecodeF32(got), err)
+		}
+	}
+	if !kernelsFirst || !copyFirst {
+		t.Errorf("kernels ran ahead of a download's copy: %v, an upload's copy ahead of its kernel: %v; want both", kernelsFirst, copyFirst)
 	}
 }
 

@@ -163,6 +163,51 @@ func TestStreamsAndEvents(t *testing.T) {
 	}
 }
 
+// Without an event between them streams run in any order, and the shim tries both: a
+// wait that is missing shows in one of two runs, whichever of the streams the host
+// waits for.
+func TestStreamsWithoutAnEventRunInAnyOrder(t *testing.T) {
+	_, c := open(t)
+	a, err := c.NewStream()
+	must(t, err)
+	b, err := c.NewStream()
+	must(t, err)
+	e, err := c.NewEvent(false)
+	must(t, err)
+	h, err := c.AllocHost(1)
+	must(t, err)
+	x, err := c.Alloc(1)
+	must(t, err)
+	both := func() { must(t, errors.Join(a.Synchronize(), b.Synchronize())) }
+	// run writes 7 in a and reads in b, with the event or without; the host waits for one of them first.
+	run := func(event bool, first driver.Stream) byte {
+		must(t, a.Set(x, 0, 1))
+		both()
+		must(t, a.Set(x, 7, 1))
+		if event {
+			must(t, errors.Join(a.Record(e), b.Wait(e)))
+		}
+		must(t, b.CopyToHost(h, 0, x, 1))
+		must(t, first.Synchronize())
+		both()
+		return h.Bytes()[0]
+	}
+	for name, first := range map[string]driver.Stream{"writer": a, "reader": b} {
+		seen := map[byte]bool{}
+		for range 8 {
+			seen[run(false, first)] = true
+			if v := run(true, first); v != 7 {
+				t.Errorf("%s waited for first: read %d behind the event, want 7", name, v)
+			}
+			must(t, errors.Join(a.Set(x, 0, 1), a.Synchronize())) // so that the turns shift
+		}
+		if !seen[0] || !seen[7] {
+			t.Errorf("%s waited for first: without an event read %v, want old and new", name, seen)
+		}
+	}
+	must(t, errors.Join(e.Destroy(), a.Destroy(), b.Destroy(), c.FreeHost(h), c.Free(x)))
+}
+
 // The context is current in every call, whichever thread makes it.
 func TestCallsNeedNoThread(t *testing.T) {
 	_, c := open(t)

@@ -9,7 +9,9 @@
 // warp's operation misses a lane, an address outside an allocation or off its
 // alignment is used through global(p), or dynamic shared memory is overrun. Shared
 // memory begins as NaN, cp.async happens where it is waited for, and work in a
-// stream runs when the host waits for it and not before.
+// stream runs when the host waits for it and not before; every second time the
+// other streams go first as far as events let them, so that a wait that is missing
+// between two shows as other bits.
 //
 // It does not show what ptxas makes of a kernel, its speed, races within a warp,
 // or the order in which tensor cores add. Only tests call it.

@@ -23,11 +23,11 @@ std::shared_ptr<stream> find(void *s)
 	return f == streams.end() ? nullptr : f->second;
 }
 
-int enqueue(void *s, std::function<int()> f)
+int enqueue(void *s, std::function<int()> f, std::shared_ptr<mark> after = nullptr)
 {
 	auto to = find(s);
 	if (!to) return refuse(INVALID_VALUE, "no such stream");
-	to->work.push_back(std::move(f));
+	to->work.push_back({std::move(f), std::move(after)});
 	return 0;
 }
 
@@ -95,7 +95,10 @@ API cuStreamSynchronize(void *s)
 {
 	GUARD;
 	auto f = find(s);
-	return f ? f->drain() : refuse(INVALID_VALUE, "no such stream");
+	if (!f) return refuse(INVALID_VALUE, "no such stream");
+	others_first(f.get());
+	waits++;
+	return f->drain();
 }
 
 API cuStreamQuery(void *s)
@@ -104,7 +107,9 @@ API cuStreamQuery(void *s)
 	auto f = find(s);
 	if (!f) return refuse(INVALID_VALUE, "no such stream");
 	if (f->work.empty()) return 0;
-	int r = f->step();
+	others_first(f.get());
+	int r = f->work.empty() ? failed : f->step();
+	if (f->work.empty()) waits++;
 	return r ? r : NOT_READY;
 }
 
@@ -112,7 +117,7 @@ API cuStreamWaitEvent(void *s, void *e, unsigned)
 {
 	GUARD;
 	auto m = ((event *)e)->last;
-	return m ? enqueue(s, [m] { return m->wait(); }) : 0;
+	return m ? enqueue(s, [] { return 0; }, m) : 0;
 }
 
 API cuEventCreate(void **e, unsigned) { GUARD; return *e = new event, 0; }
@@ -132,7 +137,9 @@ API cuEventQuery(void *e)
 	GUARD;
 	auto m = ((event *)e)->last;
 	if (!m || m->done) return 0;
-	int r = m->of->step();
+	others_first(m->of.get());
+	int r = m->done ? failed : m->of->step();
+	if (m->done) waits++;
 	return r ? r : NOT_READY;
 }
 
@@ -140,7 +147,10 @@ API cuEventSynchronize(void *e)
 {
 	GUARD;
 	auto m = ((event *)e)->last;
-	return m ? m->wait() : 0;
+	if (!m || m->done) return 0;
+	others_first(m->of.get());
+	waits++;
+	return m->wait();
 }
 
 API cuEventElapsedTime(float *ms, void *from, void *to)
