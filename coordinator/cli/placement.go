@@ -137,7 +137,7 @@ func (a *App) onCluster(cmd *cobra.Command, p *Placement, f *RunFlags, dir strin
 	if err != nil {
 		return fmt.Errorf("find this program to start it again: %w", err)
 	}
-	config := local.DefaultConfig(binary, p.Local, f.logger(cmd))
+	config := local.DefaultConfig(binary, p.Local, f.logger(cmd.ErrOrStderr()))
 	config.Dir, config.Device, config.Threads = dir, f.Device, f.Threads
 	if p.Coordinators > 0 {
 		config.Coordinators = p.Coordinators

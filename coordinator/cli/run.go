@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"ressa/coordinator/api"
+	"ressa/coordinator/api/backlog"
 )
 
 // RunFlags are the flags of the verbs that run a job on this machine.
@@ -53,15 +54,16 @@ func (f *RunFlags) view(cmd *cobra.Command) (View, error) {
 }
 
 // logger returns one for diagnostics.
-func (f *RunFlags) logger(cmd *cobra.Command) *slog.Logger {
+func (f *RunFlags) logger(to io.Writer) *slog.Logger {
 	level := slog.LevelWarn
 	if f.Verbose {
 		level = slog.LevelDebug
 	}
-	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: level}))
 }
 
-// Local returns the options of a launch and the view that follows it.
+// Local returns the options of a launch and the view that follows it, which has to be
+// closed. Neither the view nor the log holds the job up.
 func (f *RunFlags) Local(cmd *cobra.Command) (LocalOptions, View, error) {
 	view, err := f.view(cmd)
 	if err != nil {
@@ -73,7 +75,9 @@ func (f *RunFlags) Local(cmd *cobra.Command) (LocalOptions, View, error) {
 	if _, err := api.ParseDevice(f.Device); err != nil {
 		return LocalOptions{}, nil, err
 	}
-	return LocalOptions{Dir: f.Dir, Device: f.Device, Threads: f.Threads, Emit: view.Event, Log: f.logger(cmd)}, view, nil
+	log := backlog.NewWriter(cmd.ErrOrStderr())
+	view = newBehindView(view, log)
+	return LocalOptions{Dir: f.Dir, Device: f.Device, Threads: f.Threads, Emit: view.Event, Log: f.logger(log)}, view, nil
 }
 
 func isTerminal(w io.Writer) bool {

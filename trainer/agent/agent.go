@@ -30,6 +30,7 @@ type agent struct {
 	tasks  sync.WaitGroup
 	health *health
 	said   *said
+	toHub  *publisher
 
 	mu      sync.Mutex
 	hub     *nats.Conn // nil before the first reply of a coordinator
@@ -64,6 +65,8 @@ func Run(ctx context.Context, c Config) (err error) {
 	defer a.node.Close()
 	a.info = api.NodeInfo{Name: c.Name, Session: rand.Text(), PID: os.Getpid(), Version: c.Version, Devices: c.Devices,
 		Tensors: a.node.URLs(), Threads: c.Threads}
+	a.toHub = newPublisher(a)
+	defer a.toHub.close()
 	defer a.closeHub()
 	marking, stop := context.WithCancel(ctx)
 	a.tasks.Go(func() { a.said.marking(marking, a.Now) })

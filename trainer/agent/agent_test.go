@@ -29,6 +29,8 @@ type fake struct {
 	hub   *server.Server
 	conn  *nats.Conn
 	fails int // reports that are refused first
+	// through is the URL by which nodes reach the hub; empty is the hub's own.
+	through string
 	// orphan is the nodes' OrphanTimeout; 0 is the default.
 	orphan time.Duration
 
@@ -92,7 +94,11 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	_, known := f.nodes[name]
 	f.beats[name] = b
-	_ = json.NewEncoder(w).Encode(api.BeatReply{Leader: "c1", LeaseSeconds: 0.4, Register: !known, Hub: []string{f.hub.ClientURL()},
+	hub := f.through
+	if hub == "" {
+		hub = f.hub.ClientURL()
+	}
+	_ = json.NewEncoder(w).Encode(api.BeatReply{Leader: "c1", LeaseSeconds: 0.4, Register: !known, Hub: []string{hub},
 		Assignments: append([]api.Assignment{}, f.assigned[name]...)})
 }
 

@@ -73,7 +73,8 @@ func (l *lines) say(level, text string) {
 	l.send(&l.log, api.LogLine{Level: level, Text: text})
 }
 
-// send keeps a line and publishes it. One that could not be published will be asked for.
+// send keeps a line and has it published, which it does not wait for. One that could
+// not be published will be asked for.
 func (l *lines) send(v *voice, said api.LogLine) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -94,16 +95,7 @@ func (l *lines) send(v *voice, said api.LogLine) {
 		l.agent.Logger.Warn("the oldest lines are not kept any more: a coordinator that did not hear them will not have them",
 			"job", line.Job, "generation", line.Generation, "kind", v.source.Kind, "bytes", maxKeptBytes, "lines", maxKeptLines)
 	}
-	l.publish(v.subject, raw)
-}
-
-// publish sends a message if the hub takes it. The lock is held.
-func (l *lines) publish(subject string, raw []byte) {
-	if conn := l.agent.conn(); conn != nil {
-		if err := conn.Publish(subject, raw); err != nil {
-			l.agent.Logger.Debug("line not sent", "error", err)
-		}
-	}
+	l.agent.toHub.publish(v.subject, raw)
 }
 
 // mark sends the marks that are due.
@@ -130,7 +122,7 @@ func (l *lines) tell(v *voice, now time.Time) {
 		return
 	}
 	v.fresh, v.marked = false, now
-	l.publish(api.MarkSubject(v.source.Job), raw)
+	l.agent.toHub.publish(api.MarkSubject(v.source.Job), raw)
 }
 
 // voice returns the lines of a source; nil where that is another.
@@ -165,9 +157,7 @@ func (l *lines) end() {
 	l.tell(&l.events, now)
 	l.tell(&l.log, now)
 	l.mu.Unlock()
-	if conn := l.agent.conn(); conn != nil {
-		_ = conn.FlushTimeout(time.Second) // who did not hear them asks
-	}
+	l.agent.toHub.flush(time.Second) // who did not hear them asks
 }
 
 // handler returns a slog handler that writes to the node's own log and to the hub.

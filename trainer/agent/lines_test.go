@@ -224,6 +224,8 @@ func TestLinesCanBeAskedFor(t *testing.T) {
 func TestLargeLines(t *testing.T) {
 	a := &agent{Config: DefaultConfig(), said: newSaid()}
 	a.Name, a.Logger = "a", slog.New(slog.DiscardHandler)
+	a.toHub = newPublisher(a)
+	defer a.toHub.close()
 	l := newLines(a, api.Assignment{Job: "job1", Generation: 1})
 	l.event(api.Event{Event: "note", Message: strings.Repeat("x", api.MaxLine)})
 	l.event(api.Event{Event: "note", Message: "short"})
@@ -240,6 +242,8 @@ func TestLargeLines(t *testing.T) {
 func TestWhatWasSaidIsForgotten(t *testing.T) {
 	a := &agent{Config: DefaultConfig(), said: newSaid()}
 	a.Name, a.Logger = "a", slog.New(slog.DiscardHandler)
+	a.toHub = newPublisher(a)
+	defer a.toHub.close()
 	l := newLines(a, api.Assignment{Job: "job1", Generation: 1})
 	l.end()
 	if n := len(a.said.current(l.ended.Load().Add(keptFor))); n != 1 {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ressa/coordinator/api"
+	"ressa/coordinator/api/backlog"
 	"ressa/coordinator/api/client"
 	"ressa/trainer/agent"
 	"ressa/trainer/job"
@@ -51,7 +52,9 @@ func TrainerCommand(version string) *cobra.Command {
 			defer n.close()
 			c := agent.DefaultConfig()
 			c.Name, c.Dir, c.Coordinators, c.Version, c.Threads, c.Listen, c.OrphanTimeout = name, data, urls, version, threads, listen, orphan
-			c.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			out := backlog.NewWriter(cmd.ErrOrStderr()) // who does not read it does not hold the node up
+			defer out.Close()
+			c.Logger = slog.New(slog.NewTextHandler(out, nil))
 			c.Work, c.Inspect = n.work, inspect
 			if c.Listen == "" {
 				if c.Listen, err = towards(urls[0]); err != nil {
