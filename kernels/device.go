@@ -19,6 +19,21 @@ type Device interface {
 	Close() error
 }
 
+// Measured is a device with memory of its own, beside the host's.
+type Measured interface {
+	Device
+	// Memory returns what there is of it now.
+	Memory() (Memory, error)
+}
+
+// Memory describes a device's memory, in bytes.
+type Memory struct {
+	Free int64 // that could still be allocated, though other processes may be faster
+	// Stream is the most that a stream takes for itself: to stage copies, and for
+	// what its operations need beside their operands.
+	Stream int64
+}
+
 // Stream is an ordered queue of operations on one device. Operations are
 // enqueued and may run later; the results are visible to later operations of
 // the same stream, and to the host after Synchronize. An operation that fails

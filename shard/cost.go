@@ -20,6 +20,8 @@ type system struct {
 	nodes []Node // by name, figures filled in
 	wire  float64
 	sums  [][]load // by tower: the loads of blocks [0, i)
+	// apart says that devices have memory of their own: nodes are of one kind.
+	apart bool
 	// unmeasured says that figures of some node were assumed.
 	unmeasured bool
 }
@@ -30,16 +32,17 @@ type load struct {
 	forward, backward    float64 // flops of a microbatch, all flows
 	weights, trained     float64 // bytes, elements
 	exchanged            float64 // trained elements that masks keep
+	loading              float64 // bytes that weights take more before training
 	activations, scratch float64 // bytes of a microbatch: kept, and the most beside
 }
 
 func (a load) plus(b load) load {
-	return load{a.forward + b.forward, a.backward + b.backward, a.weights + b.weights, a.trained + b.trained, a.exchanged + b.exchanged,
+	return load{a.forward + b.forward, a.backward + b.backward, a.weights + b.weights, a.trained + b.trained, a.exchanged + b.exchanged, a.loading + b.loading,
 		a.activations + b.activations, max(a.scratch, b.scratch)}
 }
 
 func newSystem(r Request, nodes []Node) *system {
-	s := &system{Request: r, nodes: nodes, wire: 4}
+	s := &system{Request: r, nodes: nodes, wire: 4, apart: len(nodes) > 0 && nodes[0].Apart}
 	if r.Wire == BF16 {
 		s.wire = 2
 	}
@@ -48,7 +51,7 @@ func newSystem(r Request, nodes []Node) *system {
 		sums := []load{{}}
 		for _, b := range t.Blocks {
 			sums = append(sums, sums[len(sums)-1].plus(load{float64(t.Flows) * b.Forward, b.Backward, float64(b.Weights), float64(b.Trained),
-				float64(b.Trained - b.Dropped), float64(b.Activations), float64(b.Scratch)}))
+				float64(b.Trained - b.Dropped), float64(b.Loading), float64(b.Activations), float64(b.Scratch)}))
 		}
 		s.sums = append(s.sums, sums)
 	}
@@ -86,7 +89,8 @@ func (s *system) complete() {
 // the hungriest block up to hi.
 func (s *system) bulk(tower, lo, hi int) load {
 	a, b := s.sums[tower][lo], s.sums[tower][hi]
-	return load{b.forward - a.forward, b.backward - a.backward, b.weights - a.weights, b.trained - a.trained, b.exchanged - a.exchanged, b.activations - a.activations, b.scratch}
+	return load{b.forward - a.forward, b.backward - a.backward, b.weights - a.weights, b.trained - a.trained, b.exchanged - a.exchanged, b.loading - a.loading,
+		b.activations - a.activations, b.scratch}
 }
 
 // load returns what blocks [lo, hi) of a tower cost.

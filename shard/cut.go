@@ -93,7 +93,7 @@ func (s *system) pieceNeeds(piece []segment, replicas, inFlight int) float64 {
 	if replicas > 1 {
 		sent = 1
 	}
-	var total, scratch float64
+	var first, total, scratch float64
 	for _, p := range piece {
 		l := s.bulk(p.tower, p.lo, p.hi)
 		scratch = max(scratch, l.scratch)
@@ -104,9 +104,10 @@ func (s *system) pieceNeeds(piece []segment, replicas, inFlight int) float64 {
 		} else if p.tower > 0 {
 			in = s.edgeAfter(p.tower-1, s.blocks(p.tower-1))
 		}
+		first += s.opening(p.tower, l)
 		total += s.holding(p.tower, l, sums, sent) + float64(inFlight)*passing(l, in, s.edgeAfter(p.tower, p.hi))
 	}
-	return total + float64(inFlight)*scratch
+	return max(first, total+float64(inFlight)*scratch)
 }
 
 // balance cuts n units into runs of at least one so that the highest measure of a

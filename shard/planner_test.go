@@ -93,10 +93,10 @@ func TestPlans(t *testing.T) {
 		{"LLaVA-7B on two", Request{Profile: large, Nodes: equal(2, gpuNode), Microbatches: 16}, "V0-23×16, L0-32×16", [2]float64{8.5, 9.2}},
 		{"LLaVA-7B on three", Request{Profile: large, Nodes: equal(3, gpuNode), Microbatches: 16}, "V0-23×16, L0-32×8, L0-32×8", [2]float64{4.3, 4.8}},
 		{"LLaVA-7B on one of 40 GB", Request{Profile: large, Nodes: equal(1, with(gpuNode, 40e9)), Microbatches: 16}, "V0-23×16 L0-32×16", [2]float64{9, 9.3}},
-		{"LLaVA-7B on two of 16 GB in stages", Request{Profile: large, Nodes: equal(2, with(gpuNode, 16e9)), Microbatches: 16}, "V0-23×16 L0-15×16, L15-32×16", [2]float64{5, 10.5}},
-		{"LLaVA-7B on a large and a small node", Request{Profile: large, Nodes: []Node{{"a", "k", 50e12, 25e9, 1e9, 1e-4}, {"b", "k", 50e12, 3e9, 1e9, 1e-4}}, Microbatches: 16, Want: 2}, "V0-23×16, L0-32×16", [2]float64{17, 18.5}},
+		{"LLaVA-7B on two of 16 GB in stages", Request{Profile: large, Nodes: equal(2, with(gpuNode, 16e9)), Microbatches: 16}, "V0-23×16 L0-14×16, L14-32×16", [2]float64{5, 10.5}},
+		{"LLaVA-7B on a large and a small node", Request{Profile: large, Nodes: []Node{{Name: "a", Kind: "k", Speed: 50e12, Memory: 25e9, Bandwidth: 1e9, Latency: 1e-4}, {Name: "b", Kind: "k", Speed: 50e12, Memory: 3e9, Bandwidth: 1e9, Latency: 1e-4}}, Microbatches: 16, Want: 2}, "V0-23×16, L0-32×16", [2]float64{17, 18.5}},
 		// Twice as fast, twice as many.
-		{"nodes of different speeds", Request{Profile: demo, Nodes: []Node{{"a", "k", 10e9, 8e9, 1e9, 1e-4}, {"b", "k", 30e9, 8e9, 1e9, 1e-4}}, Microbatches: 8, Want: 2}, "V0-3×6 L0-3×6, V0-3×2 L0-3×2", [2]float64{0.15, 0.16}},
+		{"nodes of different speeds", Request{Profile: demo, Nodes: []Node{{Name: "a", Kind: "k", Speed: 10e9, Memory: 8e9, Bandwidth: 1e9, Latency: 1e-4}, {Name: "b", Kind: "k", Speed: 30e9, Memory: 8e9, Bandwidth: 1e9, Latency: 1e-4}}, Microbatches: 8, Want: 2}, "V0-3×6 L0-3×6, V0-3×2 L0-3×2", [2]float64{0.15, 0.16}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p, err := MakePlan(c.r)

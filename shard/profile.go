@@ -13,6 +13,9 @@ type Profile struct {
 	// Flows is how many feature sets cross forward: the student's and those of
 	// teachers with a vision tower of their own. One gradient comes back.
 	Flows int `json:"flows"`
+	// Kept says that the trained state of the step before is kept beside that of the
+	// last.
+	Kept bool `json:"kept,omitempty"`
 }
 
 // Tower is the profile of one tower.
@@ -36,11 +39,14 @@ type Tower struct {
 type Block struct {
 	Forward  float64 `json:"forward"`  // flops of one forward of a microbatch
 	Backward float64 `json:"backward"` // flops of the student's backward
-	Weights  int64   `json:"weights"`  // bytes of frozen weights and masks
+	Weights  int64   `json:"weights"`  // bytes of frozen weights and masks while it is trained
 	Trained  int64   `json:"trained"`  // trained elements: 16 bytes each (value, gradient, two moments)
 	// Dropped are trained elements that masks drop: replicas do not exchange them.
 	Dropped     int64 `json:"dropped,omitempty"`
 	Activations int64 `json:"activations"` // bytes kept for the backward of one microbatch
+	// Loading are the bytes that weights take more before: as they are read, before
+	// what masks drop leaves memory.
+	Loading int64 `json:"loading,omitempty"`
 	// Scratch are the most bytes that are in use beside what is kept while the block
 	// computes a microbatch.
 	Scratch int64 `json:"scratch,omitempty"`
@@ -48,10 +54,14 @@ type Block struct {
 
 // Node is what the planner knows of a node.
 type Node struct {
-	Name      string  `json:"name"`
-	Kind      string  `json:"kind"`      // numeric kind
-	Speed     float64 `json:"speed"`     // measured flop/s of a dense product
-	Memory    int64   `json:"memory"`    // free bytes of the device
+	Name   string  `json:"name"`
+	Kind   string  `json:"kind"`   // numeric kind
+	Speed  float64 `json:"speed"`  // measured flop/s of a dense product
+	Memory int64   `json:"memory"` // free bytes of the device
+	// Apart says that the device's memory is not the host's: copies there do not
+	// count. Stream are the bytes that each stream of work takes for itself.
+	Apart     bool    `json:"apart,omitempty"`
+	Stream    int64   `json:"stream,omitempty"`
 	Bandwidth float64 `json:"bandwidth"` // measured bytes/s to a peer; 0 is unknown
 	Latency   float64 `json:"latency"`   // seconds one way
 }
@@ -98,7 +108,7 @@ func (t Tower) check() error {
 		if !(b.Forward >= 0 && b.Backward >= 0 && b.Forward <= maxFlops && b.Backward <= maxFlops) {
 			return fmt.Errorf("block %d: %v flops forward, %v backward", i, b.Forward, b.Backward)
 		}
-		if min(b.Weights, b.Trained, b.Dropped, b.Activations, b.Scratch) < 0 {
+		if min(b.Weights, b.Trained, b.Dropped, b.Activations, b.Scratch, b.Loading) < 0 {
 			return fmt.Errorf("block %d: a negative size", i)
 		}
 		if b.Dropped > b.Trained {

@@ -86,7 +86,11 @@ type Device struct {
 	Compute string  `json:"compute,omitempty"` // [ComputeBF16], or empty for [ComputeFP32]
 	Speed   float64 `json:"speed"`             // flop/s of a dense product, measured when the node starts
 	Memory  int64   `json:"memory"`            // free bytes when the node starts
-	Note    string  `json:"note,omitempty"`
+	// Apart says that this memory is not the host's, and Stream how much of it each
+	// stream of work takes for itself.
+	Apart  bool   `json:"apart,omitempty"`
+	Stream int64  `json:"stream,omitempty"`
+	Note   string `json:"note,omitempty"`
 }
 
 // Node states.

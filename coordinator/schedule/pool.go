@@ -50,6 +50,8 @@ type offered struct {
 	device, kind string
 	speed        float64
 	memory       int64
+	apart        bool
+	stream       int64
 }
 
 // of sorts the pool's nodes by what kinds they can run a job on; the group that is
@@ -80,7 +82,7 @@ func (p *pool) of(j *state.Job) []*group {
 				g = &group{kind: kind, offers: map[offerKey]*offer{}}
 				byKind[kind] = g
 			}
-			g.nodes = append(g.nodes, offered{n, dev.Name, dev.Kind, dev.Speed, dev.Memory})
+			g.nodes = append(g.nodes, offered{n, dev.Name, dev.Kind, dev.Speed, dev.Memory, dev.Apart, dev.Stream})
 			g.speed += dev.Speed
 		}
 	}
@@ -134,10 +136,14 @@ func (g *group) offer(most int, chief string, own map[string]bool) *offer {
 	var b []byte
 	for _, n := range nodes {
 		// The planner takes one kind; that a relaxed job may mix them was decided here.
-		s := shard.Node{Name: n.Info.Name, Kind: g.kind, Speed: n.speed, Memory: n.memory, Bandwidth: n.Info.Bandwidth, Latency: n.Info.Latency}
+		s := shard.Node{Name: n.Info.Name, Kind: g.kind, Speed: n.speed, Memory: n.memory, Apart: n.apart, Stream: n.stream, Bandwidth: n.Info.Bandwidth, Latency: n.Info.Latency}
 		o.asked = append(o.asked, s)
 		b = append(append(b[:0], s.Name...), 0)
-		for _, f := range []float64{s.Speed, float64(s.Memory), s.Bandwidth, s.Latency} {
+		apart := 0.0
+		if s.Apart {
+			apart = 1
+		}
+		for _, f := range []float64{s.Speed, float64(s.Memory), apart, float64(s.Stream), s.Bandwidth, s.Latency} {
 			b = binary.LittleEndian.AppendUint64(b, math.Float64bits(f))
 		}
 		h.Write(b)

@@ -207,3 +207,66 @@ func TestDescribe(t *testing.T) {
 		t.Errorf("the reference is %+v", g)
 	}
 }
+
+// What is free is what the driver has and what is kept; what streams take for
+// themselves is at most what the device says, for the layers of large models.
+func TestMemoryIsMeasured(t *testing.T) {
+	t.Setenv("RESSA_SHIM_RUNS", "nothing")
+	t.Setenv("RESSA_SHIM_MEMORY", "20000000000")
+	o := onShim(t)
+	o.Staging = 0
+	d, s := opened(t, o)
+	memory := func() kernels.Memory {
+		t.Helper()
+		m, err := d.Memory()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	before := memory()
+	if before.Free < 19_000_000_000 || before.Free > 20_000_000_000 {
+		t.Errorf("%d bytes are free of 20 GB", before.Free)
+	}
+	held := alloc(t, d, 1<<30)
+	if m := memory(); before.Free-m.Free != 1<<30 {
+		t.Errorf("%d bytes less are free beside %d in use", before.Free-m.Free, 1<<30)
+	}
+	d.Free(held) // and is kept
+	if m := memory(); m != before {
+		t.Errorf("memory %+v after everything was freed, before %+v", m, before)
+	}
+	var all []kernels.Buffer
+	tensor := func(dtype kernels.DType, rows, cols int) kernels.Tensor {
+		all = append(all, alloc(t, d, rows*cols*dtype.Size()))
+		return kernels.NewTensor(all[len(all)-1], dtype, rows, cols)
+	}
+	for _, c := range []struct{ tokens, in, out, rank int }{
+		{1, 4096, 4096, 8}, {64, 11008, 4096, 64}, {2048, 4096, 11008, 16}, {2048, 13824, 5120, 64}, {577, 1024, 4096, 128},
+	} {
+		x, y := tensor(kernels.F32, c.tokens, c.in), tensor(kernels.F32, c.tokens, c.out)
+		a, b := tensor(kernels.F32, c.rank, c.in), tensor(kernels.F32, c.out, c.rank)
+		for _, dtype := range []kernels.DType{kernels.F32, kernels.BF16} {
+			w := kernels.LinearWeight{W: tensor(dtype, c.out, c.in), A: a, B: b, Scale: 1, Round: dtype}
+			w.Mask = tensor(kernels.U64, c.out, kernels.MaskWords(c.in))
+			s.LinearForward(y, x, w, kernels.Tensor{})
+			s.LinearBackwardInput(x, y, w, false)
+			s.LinearBackwardAdapter(a, b, y, x, w)
+			s.LinearBackwardWeight(tensor(kernels.F32, c.out, c.in), y, x, w.Mask)
+			if err := s.Synchronize(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, used := range all {
+			d.Free(used)
+		}
+		all = nil
+	}
+	s.Download(make([]byte, 8), tensor(kernels.F32, 1, 2))
+	if err := s.Synchronize(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if took := d.Statistics().PeakStreams; int64(took) > before.Stream || int64(took) < before.Stream/2 {
+		t.Errorf("a stream took %d bytes for itself, said to be %d at most", took, before.Stream)
+	}
+}

@@ -34,6 +34,9 @@ const (
 	chunk        = 64  // of the depth: what blocks have of it are multiples
 	fewTiles     = 128 // with fewer than so many tiles, the depth is divided
 	leastOfSplit = 256 // of the depth
+	// mostParts is the most scratch of a product that is divided: its splits have no
+	// more tiles together than fewTiles.
+	mostParts = 4 * fewTiles * side * side
 )
 
 // What an operand is in memory, and in how many parts it is multiplied, as in

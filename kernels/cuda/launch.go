@@ -132,7 +132,7 @@ func (s *Stream) temporary(bytes int) uint64 {
 			s.device.Free(s.scratch) // kept until what uses it has run
 			s.scratch = nil
 		}
-		b, err := s.device.allocate(bytes)
+		b, err := s.device.allocateOwn(bytes)
 		if err != nil {
 			s.fail(err)
 			return 0

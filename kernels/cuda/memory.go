@@ -50,6 +50,7 @@ type buffer struct {
 	device *Device
 	piece  piece
 	bytes  int
+	own    bool // of a stream
 	freed  atomic.Bool
 }
 
@@ -94,6 +95,21 @@ func (d *Device) zero(p piece) error {
 		return err
 	}
 	return d.patiently(d.zeroes.Query)
+}
+
+// allocateOwn is allocate for what a stream needs itself.
+func (d *Device) allocateOwn(bytes int) (*buffer, error) {
+	b, err := d.allocate(bytes)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b.own = true
+	m := &d.memory
+	m.Streams += b.piece.size
+	m.PeakStreams = max(m.PeakStreams, m.Streams)
+	return b, nil
 }
 
 // allocate returns memory with unknown contents.
@@ -161,6 +177,9 @@ func (d *Device) Free(b kernels.Buffer) {
 	own.freed.Store(true)
 	p := own.piece
 	m.InUse -= p.size
+	if own.own {
+		m.Streams -= p.size
+	}
 	if d.options.Uncached {
 		m.Reserved -= p.size
 		// It waits for what may use the memory. An error is one of work before it,
@@ -201,8 +220,26 @@ func (d *Device) freeAll() error {
 		errs = append(errs, d.context.Free(b.piece.at))
 	}
 	clear(d.memory.live)
-	d.memory.InUse = 0
+	d.memory.InUse, d.memory.Streams = 0, 0
 	return errors.Join(append(errs, d.returnFree())...)
+}
+
+// mostScratch is what operations of a stream take at most beside their operands:
+// panels of effective weights and the parts of a divided product, or the partial
+// gradients of adapters. Masked or adapted layers of which one side is above 16384
+// take more.
+const mostScratch = max(panelBytes+mostParts, foldBytes)
+
+// Memory implements [kernels.Measured].
+func (d *Device) Memory() (kernels.Memory, error) {
+	free, _, err := d.context.MemoryInfo()
+	if err != nil {
+		return kernels.Memory{}, fmt.Errorf("cuda: ask for free memory: %w", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	kept := d.memory.Reserved - d.memory.InUse
+	return kernels.Memory{Free: free + int64(kept), Stream: int64(d.rounded(d.stagingBytes()) + mostScratch)}, nil
 }
 
 // Statistics returns the counts of the device's memory.

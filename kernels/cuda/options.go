@@ -43,6 +43,7 @@ type GPU struct {
 // Statistics counts a device's memory. Sizes are in bytes.
 type Statistics struct {
 	InUse, PeakInUse       int // of the pieces behind buffers that were not freed
+	Streams, PeakStreams   int // of InUse, what streams took for themselves
 	Reserved, PeakReserved int // of the driver's memory, freed pieces that are kept included
 	Allocations            int // buffers asked for
 	Reused                 int // of them, those that a kept piece served

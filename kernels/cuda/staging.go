@@ -55,7 +55,7 @@ func (r *ring) open(d *Device) (err error) {
 	}
 	size := d.stagingBytes()
 	if r.twin == nil {
-		if r.twin, err = d.allocate(size); err != nil {
+		if r.twin, err = d.allocateOwn(size); err != nil {
 			return err
 		}
 	}

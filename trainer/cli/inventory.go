@@ -10,7 +10,6 @@ import (
 	"ressa/coordinator/api"
 	"ressa/kernels"
 	"ressa/kernels/cuda"
-	"ressa/trainer/agent"
 )
 
 // inventory opens what the node computes on, to say what it is and how fast. A GPU is
@@ -25,10 +24,10 @@ func (n *node) inventory(ctx context.Context, log *slog.Logger) (devices []api.D
 		}
 		gpu, ok := cuda.Describe(o.Device)
 		speed, err := productSpeed(ctx, o.Device)
-		if err := errors.Join(err, o.Close()); err != nil {
+		d := api.Device{Name: o.Name, Kind: o.Kind(), Speed: speed, Note: o.Note}
+		if err := errors.Join(err, offerMemory(&d, o.Device), o.Close()); err != nil {
 			return nil, nil, err
 		}
-		d := api.Device{Name: o.Name, Kind: o.Kind(), Speed: speed, Memory: agent.FreeMemory(), Note: o.Note}
 		if !ok {
 			d.Speed *= float64(o.Lanes)
 			n.device.GPU = -1

@@ -62,6 +62,7 @@ func (w Workload) Profile(j api.Job) (shard.Profile, error) {
 		Towers:   []shard.Tower{c.vision(), c.language()},
 		CutBytes: bytesOf(c.samples*c.mostImages*w.Config.FeaturesPerImage(), w.Config.Vision.Hidden),
 		Flows:    len(step.VisionFlows(o)),
+		Kept:     j.Train.KeepState == api.KeepMemory && method.LowRank(),
 	}
 	return p, p.Check()
 }
@@ -89,12 +90,13 @@ type tower struct {
 	most      int // and for memory
 	masked    bool
 	sparsity  float64 // of what is pruned
+	kept      float64 // share of a masked weight that stays once nobody needs it dense; 0 where somebody does
 	flows     int
 	attending float64 // flops of attention's two products in a forward of a microbatch
 }
 
 // newTower takes the rows of a microbatch and the length of its sequences.
-func (c *cost) newTower(role string, bytes, rows, most, flows int) *tower {
+func (c *cost) newTower(role string, bytes, rows, most int, flows []step.Flow) *tower {
 	rank := c.job.Adapter.Rank
 	if role == step.Vision && c.job.Adapter.VisionRank > 0 {
 		rank = c.job.Adapter.VisionRank
@@ -102,12 +104,15 @@ func (c *cost) newTower(role string, bytes, rows, most, flows int) *tower {
 	if !c.method.LowRank() {
 		rank = 0
 	}
-	sparsity := 0.0
+	t := &tower{cost: c, role: role, element: int64(bytes), rank: rank, rows: rows, most: most,
+		masked: c.job.Prune.TowerPattern(role) != api.Dense, flows: len(flows)}
 	if p, err := sparse.ParsePattern(c.job.Prune.TowerPattern(role)); err == nil { // else it stays dense
-		sparsity = p.Sparsity()
+		t.sparsity = p.Sparsity()
 	}
-	return &tower{cost: c, role: role, sparsity: sparsity, element: int64(bytes), rank: rank, rows: rows, most: most,
-		masked: c.job.Prune.TowerPattern(role) != api.Dense, flows: flows}
+	if packs(c.method, flows) && t.masked {
+		t.kept = 1 - t.sparsity
+	}
+	return t
 }
 
 // linear adds a linear (out, in) to a block. trainable says that it is pruned and
@@ -120,6 +125,12 @@ func (t *tower) linear(b *shard.Block, rows, out, in int, bias, trainable, proje
 	}
 	if trainable && t.masked {
 		b.Weights += 8 * int64(out) * int64(kernels.MaskWords(in))
+		if t.kept > 0 {
+			tiles := int64(kernels.MaskWords(out)) * int64(kernels.MaskWords(in))
+			drops := n*t.element - int64(t.kept*float64(n))*t.element - 4*tiles
+			b.Weights -= drops
+			b.Loading += drops
+		}
 		if t.method == adapter.LoRARemask {
 			b.Weights += n * t.element // the student's pruned copy
 		}

@@ -15,12 +15,9 @@ import (
 // computes with here. Scores, the merge and the adapters' gradients see no
 // difference, to the bit.
 func (r *run) pack(ctx context.Context, g step.Graph, method adapter.Method) error {
-	if !method.LowRank() || method == adapter.LoRARemask { // which trains without its masks
-		return nil
-	}
 	for i, p := range r.subject.Parts {
 		node, ok := g.Nodes[i].(*step.TowerNode)
-		if !ok || slices.ContainsFunc(node.Flows, func(f step.Flow) bool { return f.Variant == model.Dense }) {
+		if !ok || !packs(method, node.Flows) {
 			continue
 		}
 		var linears []*model.Linear
@@ -34,4 +31,13 @@ func (r *run) pack(ctx context.Context, g step.Graph, method adapter.Method) err
 		}
 	}
 	return nil
+}
+
+// packs reports whether nobody needs the masked weights of a tower dense while it is
+// trained.
+func packs(method adapter.Method, flows []step.Flow) bool {
+	if !method.LowRank() || method == adapter.LoRARemask { // which trains without its masks
+		return false
+	}
+	return !slices.ContainsFunc(flows, func(f step.Flow) bool { return f.Variant == model.Dense })
 }

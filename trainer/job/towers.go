@@ -12,7 +12,7 @@ func (c *cost) vision() shard.Tower {
 	v := c.Config.Vision
 	tokens := v.Tokens()
 	sequences := c.samples * c.mostImages
-	t := c.newTower(step.Vision, c.VisionBytes, c.samples*c.images*tokens, sequences*tokens, len(step.VisionFlows(c.objective)))
+	t := c.newTower(step.Vision, c.VisionBytes, c.samples*c.images*tokens, sequences*tokens, step.VisionFlows(c.objective))
 	t.attending = 4 * float64(t.rows) * float64(tokens) * float64(v.Hidden)
 	s := shape{hidden: v.Hidden, inner: v.Inner, heads: v.Heads, kv: v.Heads, width: v.Hidden / v.Heads, bias: true, norm: 2, sequences: sequences}
 	out := shard.Tower{Role: shard.Vision, HiddenBytes: bytesOf(t.most, v.Hidden), Flows: t.flows}
@@ -53,7 +53,7 @@ func (c *cost) vision() shard.Tower {
 // language returns the profile of the projector, the LLaMA decoder and its head.
 func (c *cost) language() shard.Tower {
 	l := c.Config.Language
-	t := c.newTower(step.Language, c.LanguageBytes, c.samples*c.length, c.samples*c.longest, len(step.LanguageFlows(c.objective)))
+	t := c.newTower(step.Language, c.LanguageBytes, c.samples*c.length, c.samples*c.longest, step.LanguageFlows(c.objective))
 	// Causal: a token sees half of the others.
 	t.attending = 2 * float64(t.rows) * float64(c.length) * float64(l.Heads*l.HeadDim)
 	s := shape{hidden: l.Hidden, inner: l.Inner, heads: l.Heads, kv: l.KVHeads, width: l.HeadDim, gated: true, norm: 1, sequences: c.samples}

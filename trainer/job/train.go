@@ -59,6 +59,12 @@ func (r *run) rank(role string) int {
 
 // attach puts what is trained on the stages that are held and opens the engine.
 func (r *run) attach(ctx context.Context) error {
+	for _, l := range r.probes { // their work is done but for little
+		if err := l.Stream.Synchronize(ctx); err != nil {
+			return err
+		}
+		l.Pool.Trim()
+	}
 	o, err := objectiveOf(r.job)
 	if err != nil {
 		return err
@@ -93,7 +99,7 @@ func (r *run) attach(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	largest, err := r.largest(ctx)
+	largest, lane, err := r.largest(ctx)
 	if err != nil {
 		return err
 	}
@@ -111,7 +117,7 @@ func (r *run) attach(ctx context.Context) error {
 		Optimiser: r.optimiser(),
 		Schedule:  optim.Schedule{Kind: train.Schedule, Base: train.LR, Warmup: train.Warmup, Floor: train.Floor, Steps: train.Steps},
 		Wire:      dtype(train.Wire), Lanes: r.lanes(), Peers: peers, Order: r.team.Plan().Order(), Keep: r.remembers(), Observer: observer,
-		Recompute: again, Largest: largest,
+		Recompute: again, Largest: largest, Lane: lane,
 	})
 	if err != nil {
 		return err

@@ -188,6 +188,14 @@ func (p *Pool) Settle() {
 	}
 }
 
+// Trim gives back what the pool holds, while nothing is handed out. The stream must be
+// synchronised.
+func (p *Pool) Trim() {
+	if p.inUse == 0 {
+		p.free()
+	}
+}
+
 // Peak returns the highest number of bytes that were handed out at once.
 func (p *Pool) Peak() int { return p.peak }
 

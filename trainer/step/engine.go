@@ -40,6 +40,10 @@ type Config struct {
 	// Largest is the largest microbatch that the job may have, where it is known:
 	// memory is taken for it in the first step. Larger ones take more when they come.
 	Largest Shape
+	// Lane is about the memory that the largest microbatch takes of a lane, in bytes,
+	// where it is known. An engine that does not hold every node needs it: what comes
+	// from others cannot be computed beforehand.
+	Lane int
 	// Observer, where it is set, follows the steps.
 	Observer Observer
 }

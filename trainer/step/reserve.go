@@ -59,7 +59,8 @@ const slack = 32
 
 // reserve makes the pools hold what the largest of these batches takes, and what the
 // job's largest one does, as long as neither is known to fit. Pools of an engine
-// that holds some nodes only, and gets edges from others, grow as they are used.
+// that holds some nodes only, and gets edges from others, begin with what it was told
+// and grow as they are used.
 func (e *Engine) reserve(ctx context.Context, batches []*data.Batch) error {
 	shape := e.planned
 	if shape == (Shape{}) {
@@ -75,16 +76,21 @@ func (e *Engine) reserve(ctx context.Context, batches []*data.Batch) error {
 			}
 		}
 	}
-	if shape == e.planned || slices.Contains(e.vectors, nil) {
+	if shape == e.planned {
 		return nil
 	}
-	bytes, err := e.takes(ctx, shape)
-	if err != nil {
-		return fmt.Errorf("plan memory: %w", err)
+	bytes := e.config.Lane
+	if !slices.Contains(e.vectors, nil) {
+		var err error
+		if bytes, err = e.takes(ctx, shape); err != nil {
+			return fmt.Errorf("plan memory: %w", err)
+		}
 	}
 	e.planned = shape
 	for _, l := range e.lanes {
-		l.pool.Reserve(bytes + bytes/slack)
+		if bytes > 0 {
+			l.pool.Reserve(bytes + bytes/slack)
+		}
 	}
 	return nil
 }

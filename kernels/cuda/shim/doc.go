@@ -13,6 +13,11 @@
 // other streams go first as far as events let them, so that a wait that is missing
 // between two shows as other bits.
 //
+// The environment says more: with RESSA_SHIM_RUNS "moves" it runs copies and the kernel
+// move, no other, and memory begins as zero; with "nothing" not even those, and
+// memory is accounted for without being there. So tests see what models of any size
+// take. With RESSA_SHIM_MEMORY the device has so many bytes.
+//
 // It does not show what ptxas makes of a kernel, its speed, races within a warp,
 // or the order in which tensor cores add. Only tests call it.
 package shim

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <deque>
 #include <map>
+#include <sys/mman.h>
 
 namespace shim {
 
@@ -22,6 +23,12 @@ constexpr size_t gap = 4096, kept = 64 << 20;
 struct range {
 	uintptr_t from, to;
 	void *block;
+	size_t mapped; /* bytes that were mapped; 0: from malloc */
+	void free() const
+	{
+		if (mapped) munmap(block, mapped);
+		else ::free(block);
+	}
 };
 
 std::map<uintptr_t, range> live; /* by the first address */
@@ -42,14 +49,23 @@ bool find(uintptr_t p, size_t bytes)
 
 known recent[64];
 
+runs what_runs()
+{
+	const char *v = getenv("RESSA_SHIM_RUNS");
+	return !v || !strcmp(v, "all") ? ALL : !strcmp(v, "moves") ? MOVES : NOTHING;
+}
+
 void *allocate(size_t bytes, size_t most)
 {
 	if (live_bytes + bytes > most) return nullptr;
-	void *block = malloc(bytes + 2 * gap + 256);
-	if (!block) return nullptr;
+	runs what = what_runs();
+	size_t whole = bytes + 2 * gap + 256, mapped = what == ALL ? 0 : whole;
+	int access = what == MOVES ? PROT_READ | PROT_WRITE : PROT_NONE;
+	void *block = mapped ? mmap(nullptr, whole, access, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) : malloc(whole);
+	if (!block || block == MAP_FAILED) return nullptr;
 	uintptr_t from = ((uintptr_t)block + gap + 255) / 256 * 256;
-	memset((void *)from, 0xff, bytes); /* contents are unknown: NaN */
-	live[from] = {from, from + bytes, block};
+	if (!mapped) memset((void *)from, 0xff, bytes); /* contents are unknown: NaN */
+	live[from] = {from, from + bytes, block, mapped};
 	live_bytes += bytes;
 	return (void *)from;
 }
@@ -66,7 +82,7 @@ bool release(void *p)
 	gone_bytes += r.to - r.from;
 	while (gone_bytes > kept) {
 		gone_bytes -= gone.front().to - gone.front().from;
-		free(gone.front().block);
+		gone.front().free();
 		gone.pop_front();
 	}
 	return true;

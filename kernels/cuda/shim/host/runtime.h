@@ -28,6 +28,12 @@ int run(entry &e, dim3 grid, dim3 threads, size_t shared, const void *args, std:
 
 /* Called by a running thread. fail does not return. */
 [[noreturn]] void fail(int code, const std::string &why, site s);
+/* What is run: everything, or what moves bytes alone (copies and the kernel `move`),
+ * or nothing. What is not moved is zero; without anything moved, memory is accounted
+ * for and not there. For tests of what large models take. */
+enum runs { ALL, MOVES, NOTHING };
+runs what_runs();
+
 /* Memory of the device. */
 void *allocate(size_t bytes, size_t most);
 bool release(void *p);
