@@ -83,7 +83,11 @@ func status(r Report) map[string]string {
 // and PyTorch's side of the benchmark.
 func TestCheckOnShim(t *testing.T) {
 	driver := driverFolder(t)
-	page, r, code := checked(t, built(t), driver)
+	patient := []string{"-within", "1h"} // on a machine that is busy with other tests
+	for _, name := range names() {
+		patient = append(patient, "-limit", name+"=10m")
+	}
+	page, r, code := checked(t, built(t), driver, patient...)
 	t.Log("\n" + page)
 	if code != allPassed || !r.Passed || r.GPU != "shim" || len(r.Steps) != len(steps()) {
 		t.Errorf("exit code %d, GPU %q, %d steps", code, r.GPU, len(r.Steps))
@@ -94,8 +98,8 @@ func TestCheckOnShim(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"shim, compute capability 8.0", "kind cuda-sm80/1+ptxas", "34 operations against the reference", "losses at most", "two nodes on the same GPU gave adapter",
-		"a second run gave adapter", "compute-sanitizer: not found", "PyTorch was not found", "layer 20 × 32 × 64, r = 3, bf16: 0.5 ", "10 of 11 steps passed, 1 absent",
+		"shim, compute capability 8.0", "kind cuda-sm80/", " operations against the reference, each case twice", "losses at most", "two nodes on the same GPU gave adapter",
+		"a second run gave adapter", "compute-sanitizer: not found", "PyTorch was not found", "layer 20 × 32 × 64, r = 3, bf16: 0.5 ", "10 of 11 steps passed, 1 absent; ",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page has no %q", want)
