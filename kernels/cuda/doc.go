@@ -15,7 +15,7 @@
 // written by Synchronize or before. Memory comes from a caching allocator; a freed
 // piece is not reused before every stream has done what was enqueued by then.
 //
-// It does not choose a GPU or watch its health; a [Stopwatch] measures a stream. Without cgo or off
-// Linux, [Open] says that it cannot. DESIGN.md says how kernels are written,
-// compiled and tested without a GPU.
+// It does not choose a GPU or watch its health; a [Stopwatch] measures a stream.
+// Without cgo or off Linux, [Open] says that it cannot. DESIGN.md says how kernels are
+// written, compiled and tested without a GPU.
 package cuda

@@ -100,7 +100,8 @@ const staging = 1 << 20
 const agreed = 1e-2
 
 // RunGPU measures ours and PyTorch on one GPU, in turns. A form of PyTorch's that it
-// cannot run is named with its reason; anything else that fails ends the measurement.
+// cannot run is named with its reason; anything else that fails ends the measurement,
+// whose report then has the cases before.
 func RunGPU(ctx context.Context, o GPUOptions) (_ *GPUReport, err error) {
 	began := time.Now()
 	device := cuda.Options{Library: o.Library, Device: o.Device, Staging: staging}
@@ -139,11 +140,11 @@ func RunGPU(ctx context.Context, o GPUOptions) (_ *GPUReport, err error) {
 		o.Progress(c.String())
 		row, err := o.measure(ctx, device, other, &stock, c)
 		if err != nil {
-			return nil, fmt.Errorf("%v: %w", c, err)
+			return r, fmt.Errorf("%v: %w", c, err)
 		}
 		r.add(row)
+		r.Seconds = time.Since(began).Seconds()
 	}
-	r.Seconds = time.Since(began).Seconds()
 	return r, nil
 }
 

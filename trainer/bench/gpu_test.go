@@ -158,8 +158,12 @@ func TestGPUBenchSaysWhatIsWrong(t *testing.T) {
 		"no PyTorch": "No module named 'torch'",
 	} {
 		t.Setenv(asRival, how)
-		if _, err := RunGPU(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) {
+		r, err := RunGPU(t.Context(), o)
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", how, err, want)
+		}
+		if how == "it ends" && (r == nil || r.Measured.Flops != 1e15) {
+			t.Errorf("%s: what was measured before is lost: %+v", how, r)
 		}
 	}
 	o.Library = "/nowhere.so"

@@ -70,10 +70,10 @@ func benchGPU() *cobra.Command {
 			}
 			o.Progress = func(text string) { fmt.Fprintln(cmd.ErrOrStderr(), text) }
 			r, err := bench.RunGPU(cmd.Context(), o)
-			if err != nil {
+			if r == nil {
 				return err
 			}
-			return m.print(cmd.OutOrStdout(), r, func(w io.Writer) { gpuTables(w, r) })
+			return errors.Join(err, m.print(cmd.OutOrStdout(), r, func(w io.Writer) { gpuTables(w, r) }))
 		},
 	}
 	f := cmd.Flags()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"slices"
@@ -49,12 +50,13 @@ func benchmark(ctx context.Context, c *check, o *Outcome) error {
 			"--turn", "1us", "--peak-side", "32")
 	}
 	said, err := c.own(ctx, "ressa", args...)
-	if err != nil {
+	if err != nil && len(said.stdout) == 0 {
 		return err
 	}
+	failure := err // what was measured before it is told too
 	var r bench.GPUReport
 	if err := json.Unmarshal(said.stdout, &r); err != nil {
-		return fmt.Errorf("read the benchmark: %w", err)
+		return errors.Join(failure, fmt.Errorf("read the benchmark: %w", err))
 	}
 	o.Data = json.RawMessage(said.stdout)
 	if why != "" {
@@ -69,7 +71,7 @@ func benchmark(ctx context.Context, c *check, o *Outcome) error {
 		o.Lines = append(o.Lines, text+": left out, the time was over")
 	}
 	o.Lines = append(o.Lines, fmt.Sprintf("peaks measured: %.1f TFLOP/s, %.0f GB/s", r.Measured.Flops/1e12, r.Measured.Bytes/1e9))
-	return nil
+	return failure
 }
 
 // summarise makes a line of a case, of a layer one for each compute, with every mask. Of

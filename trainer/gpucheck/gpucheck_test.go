@@ -190,6 +190,9 @@ exit 1`)
 		}, nil, map[string]string{"kernels-fp32": "cuda.test is missing: make gpu-check-binaries builds it", "kernels-bf16": "missing", "kernels-ptx": "missing", "streams": "missing"}},
 		{"a crash of ressa", func(dir string) { standIn(t, dir, "ressa", "echo 'ressa: cuda: the GPU fell off the bus' >&2; exit 1") }, nil,
 			map[string]string{"losses": "ressa: exit status 1", "losses-bf16": "the GPU fell off the bus", "same-bits": "fell off", "two-nodes": "fell off", "benchmark": "fell off"}},
+		{"a benchmark that ends early", func(dir string) {
+			standIn(t, dir, "ressa", "case \"$*\" in *bench*) echo '{\"left_out\":[\"what was measured\"]}'; echo 'ressa: loss 1 × 2: no memory' >&2; exit 1;; esac\n"+rightRepair)
+		}, nil, map[string]string{"benchmark": "what was measured: left out"}},
 		{"nonsense of ressa", func(dir string) { standIn(t, dir, "ressa", "echo hello") }, nil,
 			map[string]string{"losses": "read its events", "losses-bf16": "repair cpu, --device cpu", "same-bits": "repair gpu, --device cuda:0", "two-nodes": "events", "benchmark": "read the benchmark"}},
 		{"the whole time is over", func(dir string) { standIn(t, dir, "cuda.test", "sleep 300") }, []string{"-within", "3s"},

@@ -17,9 +17,13 @@ import (
 // output is what a process wrote.
 type output struct{ stdout, stderr []byte }
 
-// last returns the last lines that it wrote, where it says why it failed.
+// last returns the last lines that it wrote, on stderr where it wrote there: they say why
+// it failed.
 func (o output) last() string {
-	all := append(lines(string(o.stdout)), lines(string(o.stderr))...)
+	all := lines(string(o.stderr))
+	if len(all) == 0 {
+		all = lines(string(o.stdout))
+	}
 	return strings.Join(all[max(0, len(all)-4):], "\n")
 }
 
