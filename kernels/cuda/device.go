@@ -147,7 +147,7 @@ type kernel struct {
 	shared int
 }
 
-// plainShared is the dynamic shared memory that every kernel may have.
+// plainShared is the shared memory, static and dynamic, that every kernel may have.
 const plainShared = 48 << 10
 
 // kernel returns a kernel by its name in the sources, for launches with so many bytes
@@ -161,7 +161,11 @@ func (d *Device) kernel(name string, shared int) (driver.Function, error) {
 		if err != nil {
 			return f, err
 		}
-		k = &kernel{f, plainShared}
+		a, err := f.Attributes()
+		if err != nil {
+			return f, fmt.Errorf("kernel %s: %w", name, err)
+		}
+		k = &kernel{f, plainShared - a.Shared}
 		d.kernels[name] = k
 	}
 	if shared > k.shared {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"ressa/kernels"
+	"ressa/kernels/cuda/driver"
 	"ressa/kernels/cuda/shim"
 	"ressa/kernels/cuda/source"
 	"ressa/kernels/kerneltest"
@@ -80,5 +81,22 @@ func TestOnPTX(t *testing.T) {
 	}
 	if names := never(modules, ran); len(names) > 0 {
 		t.Errorf("kernels of the PTX that no case runs: %s", strings.Join(names, ", "))
+	}
+}
+
+// Beside static shared memory a launch gets less dynamic one before it has to ask. Only
+// PTX says how much of it is static.
+func TestStaticSharedMemoryCounts(t *testing.T) {
+	const text = ".version 8.4\n.target sm_80\n.address_size 64\n.extern .shared .align 128 .b8 dynamic[];\n" +
+		".visible .entry both(\n.param .align 8 .b8 both_param_0[16]\n)\n{\n.shared .align 16 .b8 s[9216];\n.reg .b64 %rd<3>;\n" +
+		"mov.u64 %rd1, s;\nmov.u64 %rd2, dynamic;\nret;\n}\n"
+	o := onShim(t)
+	o.Library = shim.BuildPTX(t, source.Module{Source: "both", Image: []byte(text)})
+	_, s := opened(t, o)
+	for _, shared := range []int{39 << 10, 41472, 48 << 10} {
+		launchWith(s, "both", driver.Dim{1, 1, 1}, 32, shared, 1, &struct{ head }{})
+		if err := s.Synchronize(t.Context()); err != nil {
+			t.Errorf("%d bytes beside 9,216: %v", shared, err)
+		}
 	}
 }
