@@ -62,6 +62,7 @@ func folder(t testing.TB) string {
 type library struct {
 	compiler        string
 	kept, temporary string
+	lock            string   // file in kept, of those that are built in turns
 	include         []string // folders
 	units           []unit
 }
@@ -81,7 +82,7 @@ var (
 // newLibrary returns one of the runtime alone.
 func newLibrary(t testing.TB) *library {
 	t.Helper()
-	l := &library{compiler: findCompiler()}
+	l := &library{compiler: findCompiler(), lock: "lock"}
 	if l.compiler == "" || runtime.GOOS != "linux" {
 		t.Skip("the shim needs Linux and a C++ compiler: g++ or clang++")
 	}
@@ -122,7 +123,7 @@ func (l *library) finish(t testing.TB, err error) string {
 
 // build returns the library in the folder kept, which it makes if it is not there.
 func (l *library) build() (string, error) {
-	unlock, err := lock(filepath.Join(l.kept, "lock")) // tests of several packages start together
+	unlock, err := lock(filepath.Join(l.kept, l.lock)) // tests of several packages start together
 	if err != nil {
 		return "", err
 	}
@@ -174,11 +175,12 @@ func unlessThere(compiler, file string, args []string) error {
 	if _, err := os.Stat(file); err == nil {
 		return nil
 	}
-	out, err := exec.Command(compiler, append(args, "-o", file+".new")...).CombinedOutput()
+	made := fmt.Sprintf("%s.%d", file, os.Getpid())
+	out, err := exec.Command(compiler, append(args, "-o", made)...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s %q: %w\n%s", compiler, args, err, out)
 	}
-	return os.Rename(file+".new", file)
+	return os.Rename(made, file)
 }
 
 // name is the sum of its parts.

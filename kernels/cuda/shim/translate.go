@@ -15,6 +15,7 @@ import (
 func BuildPTX(t testing.TB, modules ...source.Module) string {
 	t.Helper()
 	l := newLibrary(t)
+	l.lock = "ptx" // nobody who builds the sources waits minutes for this
 	return l.finish(t, l.translate(modules))
 }
 
