@@ -58,6 +58,7 @@ func attentionTable() []attentionCase {
 		{"cache-block", causal(a(3, 2, 2, 64, 6, 66), 80), []int{66, 6, 3}, 0},
 		{"few-of-many", a(1, 4, 2, 32, 3, 530), nil, 0}, // where backends may divide the keys
 		{"few-of-a-cache", causal(a(3, 4, 1, 80, 5, 770), 800), []int{770, 3, 300}, 0},
+		{"few-dim-200", a(1, 2, 1, 200, 4, 70), nil, 0},
 		{"few-large-logits", causal(a(1, 2, 2, 128, 16, 600), 0), nil, 6},
 		{"large-logits", a(2, 2, 2, 32, 17, 65), nil, 6},
 		{"large-logits-causal", causal(a(1, 2, 2, 64, 33, 33), 0), nil, 8},
