@@ -181,14 +181,21 @@ func (s *Server) serve(x route, w http.ResponseWriter, r *http.Request) {
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, x.maxBody())
 	out, err := x.handle(w, r)
-	if errors.Is(err, state.ErrNotFound) && x.by == anybody && r.Header.Get(forwarded) == "" {
-		// This member may be behind.
+	if errors.Is(err, state.ErrNotFound) && x.by == anybody {
+		// This member may be behind, also where it leads: as one that has just been started
+		// and goes through its log.
 		switch leader, self, ok := s.Cluster.Leader(); {
 		case !ok:
 			err = noLeader("no coordinator leads at the moment")
+		case !self && r.Header.Get(forwarded) != "":
+			err = noLeader("the leader has just changed")
 		case !self:
 			s.pass(w, r, leader)
 			return
+		default:
+			if err = s.Cluster.Confirm(r.Context()); err == nil {
+				out, err = x.handle(w, r)
+			}
 		}
 	}
 	switch {
