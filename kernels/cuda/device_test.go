@@ -213,8 +213,14 @@ func TestDescribe(t *testing.T) {
 func TestMemoryIsMeasured(t *testing.T) {
 	t.Setenv("RESSA_SHIM_RUNS", "nothing")
 	t.Setenv("RESSA_SHIM_MEMORY", "20000000000")
-	o := onShim(t)
-	o.Staging = 0
+	for _, o := range []Options{onShim(t), rounding(onShim(t))} {
+		o.Staging = 0
+		t.Run(o.Compute.String(), func(t *testing.T) { measured(t, o) })
+	}
+}
+
+// measured compares what a device says of its memory with what its streams take.
+func measured(t *testing.T, o Options) {
 	d, s := opened(t, o)
 	memory := func() kernels.Memory {
 		t.Helper()
@@ -262,6 +268,15 @@ func TestMemoryIsMeasured(t *testing.T) {
 		}
 		all = nil
 	}
+	const batch, heads, dim, tokens = 4, 32, 128, 512
+	f := kernels.AttentionArgs{Batch: batch, Heads: heads, KVHeads: heads, HeadDim: dim, QueryLen: tokens, KeyLen: tokens, Scale: 1,
+		LogSumExp: tensor(kernels.F32, batch*heads, tokens)}
+	var g kernels.AttentionGrads
+	for _, x := range []*kernels.Tensor{&f.Q, &f.K, &f.V, &f.O, &g.DO, &g.DQ, &g.DK, &g.DV} {
+		*x = tensor(kernels.F32, batch*tokens, heads*dim)
+	}
+	s.AttentionForward(f)
+	s.AttentionBackward(f, g)
 	s.Download(make([]byte, 8), tensor(kernels.F32, 1, 2))
 	if err := s.Synchronize(t.Context()); err != nil {
 		t.Fatal(err)

@@ -226,9 +226,16 @@ func (d *Device) freeAll() error {
 
 // mostScratch is what operations of a stream take at most beside their operands:
 // panels of effective weights and the parts of a divided product, or the partial
-// gradients of adapters. Masked or adapted layers of which one side is above 16384
-// take more.
-const mostScratch = max(panelBytes+mostParts, foldBytes)
+// gradients of adapters, or what attention on tensor cores has rounded. Masked or
+// adapted layers of which one side is above 16384 take more, and so does attention in
+// bfloat16 whose single sequences are above [scratchLimit].
+func (d *Device) mostScratch() int {
+	most := max(panelBytes+mostParts, foldBytes)
+	if d.options.Compute == kernels.BF16 {
+		most = max(most, d.scratchLimit)
+	}
+	return most
+}
 
 // Memory implements [kernels.Measured].
 func (d *Device) Memory() (kernels.Memory, error) {
@@ -239,7 +246,7 @@ func (d *Device) Memory() (kernels.Memory, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	kept := d.memory.Reserved - d.memory.InUse
-	return kernels.Memory{Free: free + int64(kept), Stream: int64(d.rounded(d.stagingBytes()) + mostScratch)}, nil
+	return kernels.Memory{Free: free + int64(kept), Stream: int64(d.rounded(d.stagingBytes()) + d.mostScratch())}, nil
 }
 
 // Statistics returns the counts of the device's memory.
