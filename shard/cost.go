@@ -1,6 +1,9 @@
 package shard
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // What is assumed of a node that was not measured: ten-gigabit Ethernet inside a
 // rack, and a processor of a few cores.
@@ -20,7 +23,7 @@ type system struct {
 	nodes []Node // by name, figures filled in
 	wire  float64
 	sums  [][]load // by tower: the loads of blocks [0, i)
-	// apart says that devices have memory of their own: nodes are of one kind.
+	// apart says that all devices have memory of their own; a relaxed job may mix them.
 	apart bool
 	// unmeasured says that figures of some node were assumed.
 	unmeasured bool
@@ -42,7 +45,7 @@ func (a load) plus(b load) load {
 }
 
 func newSystem(r Request, nodes []Node) *system {
-	s := &system{Request: r, nodes: nodes, wire: 4, apart: len(nodes) > 0 && nodes[0].Apart}
+	s := &system{Request: r, nodes: nodes, wire: 4, apart: len(nodes) > 0 && !slices.ContainsFunc(nodes, func(n Node) bool { return !n.Apart })}
 	if r.Wire == BF16 {
 		s.wire = 2
 	}

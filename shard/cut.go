@@ -105,7 +105,7 @@ func (s *system) pieceNeeds(piece []segment, replicas, inFlight int) float64 {
 			in = s.edgeAfter(p.tower-1, s.blocks(p.tower-1))
 		}
 		first += s.opening(p.tower, l)
-		total += s.holding(p.tower, l, sums, sent) + float64(inFlight)*passing(l, in, s.edgeAfter(p.tower, p.hi))
+		total += s.holding(p.tower, l, sums, sent, s.apart) + float64(inFlight)*passing(l, in, s.edgeAfter(p.tower, p.hi))
 	}
 	return max(first, total+float64(inFlight)*scratch)
 }

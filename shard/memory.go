@@ -39,10 +39,10 @@ func (o occupancy) at(k int) int64 {
 // holding returns what a worker that trains needs of memory for good that holds
 // blocks with a load. sums is how many partial sums of gradients it holds at a time,
 // sent how many it exchanges with replicas (0 without): those are copied to the host,
-// with the total, which counts where the device's memory is the host's.
-func (s *system) holding(tower int, l load, sums, sent int) float64 {
+// with the total, which counts where its device's memory is not apart.
+func (s *system) holding(tower int, l load, sums, sent int, apart bool) float64 {
 	vectors := float64(sums)
-	if sent > 0 && !s.apart {
+	if sent > 0 && !apart {
 		vectors += float64(sent + 2)
 	}
 	state := stateBytes
@@ -95,7 +95,7 @@ func (c *candidate) occupancies() []occupancy {
 				sent = parts(c.plan.Microbatches, c.ranges[i][r].lo, c.ranges[i][r].hi)
 			}
 			out[w].first += c.sys.opening(c.tower(i), c.loads[i])
-			out[w].fixed += c.sys.holding(c.tower(i), c.loads[i], sums[r], sent)
+			out[w].fixed += c.sys.holding(c.tower(i), c.loads[i], sums[r], sent, c.nodes[w].Apart)
 			out[w].streams, out[w].stream = idleStreams, float64(c.nodes[w].Stream)
 		}
 	}

@@ -49,8 +49,8 @@ func (r Request) check() error {
 		if n.Kind != r.Nodes[0].Kind {
 			return fmt.Errorf("%w: %s is %s, %s is %s", ErrKinds, r.Nodes[0].Name, r.Nodes[0].Kind, n.Name, n.Kind)
 		}
-		if n.Stream < 0 || n.Apart != r.Nodes[0].Apart {
-			return fmt.Errorf("%w: node %s takes %d bytes a stream, its memory apart from the host's: %v", ErrProfile, n.Name, n.Stream, n.Apart)
+		if n.Stream < 0 {
+			return fmt.Errorf("%w: node %s takes %d bytes a stream", ErrProfile, n.Name, n.Stream)
 		}
 		if !sane(n.Speed) || !sane(n.Bandwidth) || !(n.Latency >= 0 && n.Latency <= 1e6) {
 			return fmt.Errorf("%w: node %s has speed %v, bandwidth %v, latency %v", ErrProfile, n.Name, n.Speed, n.Bandwidth, n.Latency)

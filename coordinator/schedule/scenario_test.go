@@ -88,9 +88,9 @@ func (s *sim) node(name, kind string, memory int64) {
 		device = "cuda:0"
 	}
 	info := api.NodeInfo{Name: name, Session: fmt.Sprint(name, "-", n.session), PID: 100 + n.session, Version: "1", Threads: 1, Tensors: []string{"nats://10.0.0.1:1"},
-		Devices: []api.Device{{Name: device, Kind: kind, Speed: 1e9, Memory: memory}}, Bandwidth: 1e9, Latency: 1e-4}
+		Devices: []api.Device{{Name: device, Kind: kind, Speed: 1e9, Memory: memory, Apart: device != "cpu"}}, Bandwidth: 1e9, Latency: 1e-4}
 	if device != "cpu" && s.bf16 {
-		info.Devices = append(info.Devices, api.Device{Name: device, Kind: kind + "-bf16", Compute: api.ComputeBF16, Speed: 3e9, Memory: memory})
+		info.Devices = append(info.Devices, api.Device{Name: device, Kind: kind + "-bf16", Compute: api.ComputeBF16, Speed: 3e9, Memory: memory, Apart: true})
 	}
 	reason, err := Admit(s.state, s.leases.Of(name, s.now), info, "1", s.config)
 	if err != nil {
@@ -404,6 +404,14 @@ func TestScenarios(t *testing.T) {
 			s.pass(time.Second)
 			s.relax = true
 			s.submit("bbbbbbbb", 2)
+			s.pass(time.Second)
+		},
+		"a GPU beside a processor": func(s *sim) {
+			s.relax = true
+			s.node("n1", "cpu-avx512", gigabyte)
+			s.node("n2", "cuda-sm90", gigabyte)
+			s.pass(time.Second)
+			s.submit("aaaaaaaa", 2)
 			s.pass(time.Second)
 		},
 		"a name that is taken": func(s *sim) {
