@@ -129,7 +129,7 @@ func (t *tower) linear(b *shard.Block, rows, out, in int, bias, trainable, proje
 			tiles := int64(kernels.MaskWords(out)) * int64(kernels.MaskWords(in))
 			drops := n*t.element - int64(t.kept*float64(n))*t.element - 4*tiles
 			b.Weights -= drops
-			b.Loading += drops
+			b.Loading += max(0, drops) // tiles may take more than hardly any zeros give
 		}
 		if t.method == adapter.LoRARemask {
 			b.Weights += n * t.element // the student's pruned copy

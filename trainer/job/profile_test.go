@@ -49,6 +49,17 @@ func load(ctx context.Context, t *testing.T, device kernels.Device, dir string) 
 	return m
 }
 
+// A pattern that drops hardly anything saves less than what finds the tiles takes.
+func TestProfileWhereNextToNothingIsPruned(t *testing.T) {
+	for _, pattern := range []string{"unstructured:0", "unstructured:0.0001", "63:64", "2:4"} {
+		j := demoJob(t)
+		j.Prune.Pattern, j.Distill.Lambda = pattern, 0
+		if _, err := job.Profile(context.Background(), j); err != nil {
+			t.Errorf("%s: %v", pattern, err)
+		}
+	}
+}
+
 // TestProfileCountsWhatTheModelHolds compares a profile with the model itself, for
 // each method: bytes of parameters and masks, and trained elements.
 func TestProfileCountsWhatTheModelHolds(t *testing.T) {
