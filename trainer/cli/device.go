@@ -103,7 +103,10 @@ func openGPU(number int, w work) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := prove(context.Background(), d, tolerance); err != nil {
+	switch err := prove(context.Background(), d, tolerance); {
+	case errors.Is(err, errHangs):
+		return nil, fmt.Errorf("GPU %d: %w", number, err)
+	case err != nil:
 		return nil, errors.Join(fmt.Errorf("GPU %d: %w", number, err), d.Close())
 	}
 	lanes := 1

@@ -15,15 +15,29 @@ import (
 // proofWait is how long a GPU may take for one small layer.
 const proofWait = time.Minute
 
+// errHangs is returned where a GPU does not even fail. Closing it would wait as well.
+var errHangs = errors.New("it hangs")
+
 // prove has a GPU compute a small layer forward and backward and compares it with the
 // reference: a driver or a GPU that computes wrongly is found before a job starts.
 // The tolerance is relative to a result's root mean square.
 func prove(ctx context.Context, d kernels.Device, tolerance float64) error {
 	ctx, cancel := context.WithTimeout(ctx, proofWait)
 	defer cancel()
-	found, err := smallLayer(ctx, d)
-	if err != nil {
-		return fmt.Errorf("compute a small layer: %w", err)
+	var found [][]float32
+	ended := make(chan error, 1)
+	go func() { // ends with the GPU's patience, where that hangs
+		var err error
+		found, err = smallLayer(ctx, d)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if err != nil {
+			return fmt.Errorf("compute a small layer: %w", err)
+		}
+	case <-ctx.Done():
+		return fmt.Errorf("compute a small layer: %w (%w)", errHangs, ctx.Err())
 	}
 	expected := reference.Open()
 	want, err := smallLayer(ctx, expected)

@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"ressa/kernels"
 	"ressa/kernels/cpu"
@@ -22,6 +25,34 @@ type wrongStream struct{ kernels.Stream }
 func (s wrongStream) LinearBackwardInput(dx, dy kernels.Tensor, w kernels.LinearWeight, accumulate bool) {
 	w.A, w.B = kernels.Tensor{}, kernels.Tensor{}
 	s.Stream.LinearBackwardInput(dx, dy, w, accumulate)
+}
+
+// hanging is a device that never gives memory.
+type hanging struct {
+	kernels.Device
+	over <-chan struct{}
+}
+
+func (h hanging) Alloc(int) (kernels.Buffer, error) {
+	<-h.over
+	return nil, errors.New("over")
+}
+
+func TestADeviceThatHangsIsLeftBehind(t *testing.T) {
+	over := make(chan struct{})
+	defer close(over)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	proved := make(chan error, 1)
+	go func() { proved <- prove(ctx, hanging{reference.Open(), over}, 1e-6) }()
+	select {
+	case err := <-proved:
+		if !errors.Is(err, errHangs) {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the proof hangs with the device")
+	}
 }
 
 func TestDevicesAreProved(t *testing.T) {
