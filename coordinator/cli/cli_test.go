@@ -102,6 +102,8 @@ func TestBadInputExitsWithTwo(t *testing.T) {
 		"form":          {nil, []string{"repair", "-", "-o", "xml"}, "want table, json or yaml"},
 		"yaml events":   {nil, []string{"repair", "-", "-o", "yaml"}, "want table or json"},
 		"threads":       {nil, []string{"repair", "-", "--threads", "-1"}, "--threads: found -1, want 0 (all processors) to 1024"},
+		"a device":      {nil, []string{"repair", "-", "--device", "gpu"}, `--device: found "gpu", want auto, cpu, cuda or cuda:N`},
+		"its device":    {nil, []string{"repair", "-", "--local", "2", "--device", "gpu", "--output", filepath.Join(t.TempDir(), "run")}, `--device: found "gpu", want auto, cpu, cuda or cuda:N`},
 		"many threads":  {nil, []string{"repair", "-", "--threads", "100000000"}, "--threads: found 100000000, want 0 (all processors) to 1024"},
 		"all the time":  {map[string]string{"RESSA_THREADS": "1025"}, []string{"resume", "x"}, "--threads: found 1025"},
 		"no number":     {nil, []string{"repair", "-", "--threads", "99999999999999999999"}, `--threads: found "99999999999999999999", want an integer of at most 64 bits`},

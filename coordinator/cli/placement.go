@@ -133,6 +133,9 @@ func (a *App) onCluster(cmd *cobra.Command, p *Placement, f *RunFlags, dir strin
 	if err := api.CheckThreads(f.Threads); err != nil {
 		return err
 	}
+	if _, err := api.ParseDevice(f.Device); err != nil {
+		return err
+	}
 	binary, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program to start it again: %w", err)
