@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -92,6 +93,11 @@ func (a *App) repairOnCluster(cmd *cobra.Command, p *Placement, f *RunFlags, spe
 	}
 	defer folder.release()
 	return a.onCluster(cmd, p, f, filepath.Dir(f.Dir), patienceOfAJob, func(ctx context.Context, c *client.Client) error {
+		if p.Local > 0 {
+			if err := offered(ctx, c, spec); err != nil {
+				return err
+			}
+		}
 		j, err := submit(ctx, c, p.request(spec))
 		if err != nil {
 			return err
@@ -102,6 +108,31 @@ func (a *App) repairOnCluster(cmd *cobra.Command, p *Placement, f *RunFlags, spe
 		}
 		return to.run(ctx)
 	})
+}
+
+// offered refuses a job that no node of a cluster of this machine can compute: none will
+// join it.
+func offered(ctx context.Context, c *client.Client, spec string) error {
+	j, err := api.ParseJob("job", strings.NewReader(spec))
+	if err != nil || j.Train.Compute == api.ComputeFP32 {
+		return nil // what is wrong with it is said when it is submitted
+	}
+	nodes, err := c.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	note := ""
+	for _, n := range nodes {
+		for _, d := range n.Devices {
+			if d.Compute == j.Train.Compute {
+				return nil
+			}
+			if d.Note != "" {
+				note = "; " + d.Note
+			}
+		}
+	}
+	return api.Invalid(fmt.Errorf("train.compute: found %s, in which no node of this machine computes%s", j.Train.Compute, note))
 }
 
 // submit hands in a job, which a cluster that does not answer is not waited for as

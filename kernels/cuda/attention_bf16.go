@@ -65,7 +65,7 @@ func roundedBytes(heads, rows, dim int) int { return 2 * heads * rows * dim }
 
 // round launches attention_round for its two operands.
 func (s *Stream) round(r attentionRoundArgs, batch int) {
-	blocks := (batch*int(r.heads*r.rows*r.built/8) + threads - 1) / threads
+	blocks := (batch*int(r.heads)*int(r.rows)*int(r.built/8) + threads - 1) / threads
 	launchWith(s, "attention_round", driver.Dim{uint32(blocks), 2, 1}, threads, 0, 2*blocks, &r)
 }
 

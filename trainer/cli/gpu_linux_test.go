@@ -98,6 +98,11 @@ func TestWithoutAGPU(t *testing.T) {
 			t.Errorf("%s left %s", c.device, dir)
 		}
 	}
+	// Nodes that nobody will join are not waited for.
+	o := s.run("repair", s.job("learning_rate: 0.02", "learning_rate: 0.02, compute: bf16"), "--local", "2", "--output", filepath.Join(t.TempDir(), "run"))
+	if o.code != api.ExitInvalid || !strings.Contains(o.stderr, "train.compute: found bf16, in which no node of this machine computes; no GPU is used: ") {
+		t.Errorf("on a cluster of this machine: exit %d, %q", o.code, o.stderr)
+	}
 	_, on, _ := s.trained(s.job(fewSteps()...))
 	if !strings.HasPrefix(on, "on cpu, cpu-") || !strings.Contains(on, "; no GPU is used: cuda: ") {
 		t.Errorf("auto computes %q", on)

@@ -19,6 +19,10 @@ import (
 func (n *node) inventory(ctx context.Context, log *slog.Logger) (devices []api.Device, gpus map[string]string, err error) {
 	for _, compute := range []string{api.ComputeFP32, api.ComputeBF16} {
 		o, err := openDevice(n.device, n.threads, work{0, runtime.NumCPU(), compute}, log)
+		if err != nil && len(devices) > 0 { // what the GPU can do, it offers
+			devices[0].Note += "; it does not compute in " + compute + ": " + err.Error()
+			return devices, gpus, nil
+		}
 		if err != nil {
 			return nil, nil, err
 		}
