@@ -61,7 +61,7 @@ func start(ctx context.Context, c local.Config) (cli.Cluster, error) {
 type process struct{}
 
 func launch(o cli.LocalOptions) compute.Launch {
-	return compute.Launch{Dir: o.Dir, Device: o.Device, Threads: o.Threads, Replace: o.Replace, Emit: o.Emit, Log: o.Log}
+	return compute.Launch{Dir: o.Dir, Device: o.Device, Threads: o.Threads, Replace: o.Replace, Version: version(), Emit: o.Emit, Log: o.Log}
 }
 
 func (process) Repair(ctx context.Context, j api.Job, o cli.LocalOptions) (api.Result, error) {

@@ -16,6 +16,7 @@ type Job struct {
 	Distill  Distill  `yaml:"distill"`
 	Evaluate Evaluate `yaml:"evaluate"`
 	Export   Export   `yaml:"export"`
+	Trace    Tracing  `yaml:"trace"`
 }
 
 // Model names the dense original.
@@ -191,6 +192,17 @@ type Export struct {
 	DType string `yaml:"dtype"`
 }
 
+// Tracing says which steps' traces go where. It is no part of the result.
+type Tracing struct {
+	// Every exports one step in so many, 0 only those that are slow or fail, which are
+	// exported always.
+	Every int `yaml:"every" range:"[0,2147483647]"`
+	// Endpoint is the address of an OpenTelemetry collector, which the nodes reach:
+	// http://HOST:PORT, https://…, grpc://… or grpcs://…. Empty leaves it to each
+	// node's OTEL_* variables.
+	Endpoint string `yaml:"endpoint,omitempty"`
+}
+
 // Default returns a job with every default filled in and nothing named.
 func Default() Job {
 	return Job{
@@ -209,5 +221,6 @@ func Default() Job {
 		Distill:  Distill{Lambda: 0.5, Temperature: 1, KLReduction: "token", Teachers: map[string]float64{"dense-dense": 1}},
 		Evaluate: Evaluate{Batch: 128, MaxNewTokens: 16, Blind: true, ValidationLimit: 1000},
 		Export:   Export{DType: "bf16"},
+		Trace:    Tracing{Every: 1},
 	}
 }

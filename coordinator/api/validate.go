@@ -37,11 +37,22 @@ func (j Job) Validate() error {
 		oneOf("train.numerics", j.Train.Numerics, "relaxed", "strict"),
 		oneOf("distill.kl_reduction", j.Distill.KLReduction, "batchmean", "token"),
 		j.Distill.teachers(),
+		j.Trace.endpoint(),
 		oneOf("export.dtype", j.Export.DType, "bf16", "fp32"),
 	} {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (t Tracing) endpoint() error {
+	if t.Endpoint == "" {
+		return nil
+	}
+	if err := CheckCollector(t.Endpoint); err != nil {
+		return fmt.Errorf("trace.endpoint: %w", err)
 	}
 	return nil
 }

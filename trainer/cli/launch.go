@@ -10,6 +10,7 @@ import (
 
 	"ressa/coordinator/api"
 	"ressa/trainer/job"
+	"ressa/trainer/trace"
 )
 
 // Launch says how a job runs on this machine.
@@ -18,6 +19,7 @@ type Launch struct {
 	Device  string // see api.ParseDevice
 	Threads int    // 0: all processors
 	Replace bool
+	Version string
 	Emit    func(api.Event)
 	Log     *slog.Logger
 }
@@ -25,7 +27,7 @@ type Launch struct {
 // Repair runs a job from its start.
 func Repair(ctx context.Context, j api.Job, l Launch) (api.Result, error) {
 	return l.on(workOf(j), func(d *opened) (api.Result, error) {
-		return job.Run(ctx, j, l.options(d))
+		return l.traced(ctx, j, func(t *trace.Recorder) (api.Result, error) { return job.Run(ctx, j, l.options(d, t)) })
 	})
 }
 
@@ -36,7 +38,7 @@ func Resume(ctx context.Context, l Launch) (api.Result, error) {
 		j = api.Default()
 	}
 	return l.on(workOf(j), func(d *opened) (api.Result, error) {
-		return job.Resume(ctx, l.options(d))
+		return l.traced(ctx, j, func(t *trace.Recorder) (api.Result, error) { return job.Resume(ctx, l.options(d, t)) })
 	})
 }
 
@@ -54,8 +56,8 @@ func Validate(ctx context.Context, j api.Job) error {
 // Status reads the state of the run in a folder.
 func Status(dir string) (api.Status, error) { return job.Status(dir, time.Now()) }
 
-func (l Launch) options(d *opened) job.Options {
-	return job.Options{Dir: l.Dir, Device: d.Device, On: d.String(), Lanes: d.Lanes, Replace: l.Replace, Emit: l.Emit, Log: l.Log, Now: time.Now}
+func (l Launch) options(d *opened, t *trace.Recorder) job.Options {
+	return job.Options{Dir: l.Dir, Device: d.Device, On: d.String(), Lanes: d.Lanes, Replace: l.Replace, Trace: t, Emit: l.Emit, Log: l.Log, Now: time.Now}
 }
 
 // on opens the device for what is to be done and closes it afterwards.

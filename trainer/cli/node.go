@@ -12,6 +12,7 @@ import (
 	"ressa/trainer/agent"
 	"ressa/trainer/job"
 	"ressa/trainer/team"
+	"ressa/trainer/trace"
 )
 
 // idleWait is how long a node keeps what it has open of a job that it has no part in
@@ -23,6 +24,9 @@ const idleWait = 5 * time.Minute
 type node struct {
 	device  api.DeviceChoice
 	threads int
+	name    string
+	version string
+	sinks   sinks
 
 	mu   sync.Mutex
 	kept *keeping
@@ -106,7 +110,8 @@ func (n *node) drop() error {
 
 // close gives everything back, unless work that hangs has it: it ends with the
 // process.
-func (n *node) close() {
+func (n *node) close(log *slog.Logger) {
+	n.sinks.close(log)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.kept == nil || !n.kept.busy {
@@ -128,7 +133,9 @@ func (n *node) work(ctx context.Context, p agent.Part) (api.Result, error) {
 	if err != nil {
 		return api.Result{}, err
 	}
-	r, err := job.Work(p.Activity.Track(ctx), j, job.Options{Dir: p.Dir, Device: k.device.Device, On: k.device.String(), Lanes: k.device.Lanes, Emit: p.Emit, Log: p.Log, Now: time.Now, Team: t, Generation: p.Generation, Memory: &k.memory, Publish: p.Publish,
+	recorder := trace.New(trace.Config{Job: p.Job, Generation: p.Generation, Node: n.name, Worker: p.Worker, Version: n.version, Every: j.Trace.Every,
+		Keep: keptSteps, Sink: n.sinks.of(ctx, j, p.Log)})
+	r, err := job.Work(p.Activity.Track(ctx), j, job.Options{Dir: p.Dir, Device: k.device.Device, On: k.device.String(), Lanes: k.device.Lanes, Trace: recorder, Emit: p.Emit, Log: p.Log, Now: time.Now, Team: t, Generation: p.Generation, Memory: &k.memory, Publish: p.Publish,
 		Progress: func(x job.Progress) { p.Progress(x.Phase, x.Step, x.Microbatches) }, WentOn: p.WentOn})
 	return r, errors.Join(err, n.give(k, err == nil))
 }

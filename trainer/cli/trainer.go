@@ -48,9 +48,9 @@ func TrainerCommand(version string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			n := &node{device: choice, threads: threads}
-			defer n.close()
 			c := agent.DefaultConfig()
+			n := &node{device: choice, threads: threads, name: name, version: version}
+			defer func() { n.close(c.Logger) }()
 			c.Name, c.Dir, c.Coordinators, c.Version, c.Threads, c.Listen, c.OrphanTimeout = name, data, urls, version, threads, listen, orphan
 			out := backlog.NewWriter(cmd.ErrOrStderr()) // who does not read it does not hold the node up
 			defer out.Close()

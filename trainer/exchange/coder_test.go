@@ -73,7 +73,7 @@ func (k *coderKept) Release(l *model.Lane) {
 
 func (n *coderNode) Name() string { return n.name }
 
-func (n *coderNode) Forward(l *model.Lane, mb *step.Microbatch, in []model.Edge) (model.Edge, step.Kept, error) {
+func (n *coderNode) Forward(ctx context.Context, l *model.Lane, mb *step.Microbatch, in []model.Edge) (model.Edge, step.Kept, error) {
 	k := &coderKept{pre: l.Scratch(coderRows, coderWidth), out: l.Scratch(coderRows, coderWidth)}
 	k.own = append(k.own, k.pre)
 	if len(in) == 0 {
@@ -112,7 +112,7 @@ func (n *coderNode) Forward(l *model.Lane, mb *step.Microbatch, in []model.Edge)
 	}
 }
 
-func (n *coderNode) Backward(l *model.Lane, _ *step.Microbatch, kept step.Kept, dout model.Edge) ([]model.Edge, error) {
+func (n *coderNode) Backward(ctx context.Context, l *model.Lane, _ *step.Microbatch, kept step.Kept, dout model.Edge) ([]model.Edge, error) {
 	k, ok := kept.(*coderKept)
 	if !ok {
 		return nil, fmt.Errorf("state of another node")

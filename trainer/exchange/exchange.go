@@ -7,9 +7,11 @@ import (
 	"time"
 
 	"ressa/collective/tensor"
+	"ressa/coordinator/api/telemetry"
 	"ressa/kernels"
 	"ressa/trainer/model"
 	"ressa/trainer/step"
+	"ressa/trainer/trace"
 )
 
 // Messenger is what an exchange needs of a group.
@@ -29,8 +31,6 @@ type Config struct {
 	Rank    func(node, microbatch int) int
 	Timeout time.Duration // of one edge, from the call to its end
 	Prefix  string        // of the names of edges: exchanges of one group differ in it
-	// Trace returns the trace context to travel with an edge; nil for none.
-	Trace func(context.Context) map[string]string
 }
 
 // Exchange implements [step.Exchange] for one rank. It is safe for concurrent
@@ -71,9 +71,7 @@ func (x *Exchange) Send(ctx context.Context, l *model.Lane, k step.EdgeKey, e mo
 	ctx, cancel := context.WithTimeout(ctx, x.config.Timeout)
 	defer cancel()
 	m := &tensor.Message{Header: x.header(k)}
-	if x.config.Trace != nil {
-		m.Trace = x.config.Trace(ctx)
-	}
+	m.Trace = trace.Carrier(ctx)
 	for _, t := range e.Tensors {
 		if !t.Tensor.IsZero() {
 			m.Arrays = append(m.Arrays, download(l, t, x.wire(k)))
@@ -93,6 +91,7 @@ func (x *Exchange) Send(ctx context.Context, l *model.Lane, k step.EdgeKey, e mo
 	if err != nil {
 		return err
 	}
+	trace.In(ctx).Set(telemetry.Bytes.Int(len(raw)), telemetry.Peer.Int(to))
 	return x.config.Group.Send(ctx, to, x.tag(k), raw)
 }
 
@@ -127,6 +126,8 @@ func (x *Exchange) Recv(ctx context.Context, l *model.Lane, k step.EdgeKey) (mod
 	if err != nil {
 		return model.Edge{}, err
 	}
+	trace.In(ctx).Set(telemetry.Bytes.Int(len(raw)), telemetry.Peer.Int(from))
+	trace.In(ctx).Follow(m.Trace)
 	for _, a := range m.Arrays {
 		if a.DType != x.wire(k) {
 			return model.Edge{}, fmt.Errorf("edge %s: tensor %q came as %v, want %v: %w", m.Edge, a.Name, a.DType, x.wire(k), tensor.ErrShape)

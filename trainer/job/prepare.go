@@ -81,6 +81,7 @@ func (r *run) identify() (checkpoint.Identity, error) {
 	j := r.job
 	j.Train.Store = ""     // where its checkpoints are changes no bit
 	j.Train.Recompute = "" // nor does what is computed again
+	j.Trace = api.Tracing{}
 	if j.Train.Compute == api.ComputeFP32 {
 		j.Train.Compute = "" // as runs have it that know of nothing else
 	}

@@ -14,6 +14,8 @@ import (
 
 // enter starts a phase.
 func (r *run) enter(phase, message string) {
+	r.phase.End(nil)
+	r.phase = r.Trace.Phase(phase, message)
 	r.state.Phase = phase
 	r.save(api.Running)
 	r.emit(api.Event{Event: "phase", Phase: phase, Message: message})
@@ -74,7 +76,11 @@ func (r *run) finish(ctx context.Context, err error) (api.Result, error) {
 		r.emit(api.Event{Event: "result", Result: &r.result})
 		return r.result, nil
 	}
+	r.phase.End(err)
+	r.phase = nil
+	r.Trace.Settle()
 	res := &r.result
+	res.TraceID = r.Trace.JobTrace()
 	res.Event, res.Job, res.State = "result", r.job.Name, api.Succeeded
 	res.Pattern, res.Method, res.Seed = r.job.Prune.Pattern, r.job.Adapter.Method, r.job.Seed
 	res.Steps, res.StepsLost, res.Generations, res.NumericKind = r.state.Step, r.state.Lost, r.Generation, r.Device.Kind()

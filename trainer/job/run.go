@@ -19,6 +19,7 @@ import (
 	"ressa/trainer/prune"
 	"ressa/trainer/step"
 	"ressa/trainer/team"
+	"ressa/trainer/trace"
 )
 
 // Options are what a run needs beside its job.
@@ -33,6 +34,8 @@ type Options struct {
 	Emit    func(api.Event) // called from one goroutine at a time
 	Log     *slog.Logger
 	Now     func() time.Time
+	// Trace records steps; nil records none.
+	Trace *trace.Recorder
 	// Team is the worker's view of a team; nil runs the job in this process alone.
 	Team *team.Team
 	// Generation is that of the team's plan.
@@ -175,9 +178,10 @@ type run struct {
 	shipping      *shipping     // to it; nil without
 	steps         []api.Step
 	result        api.Result
-	prepared      bool // input was checked: errors from here on are failures of the run
-	resumed       bool // an earlier process began the run
-	over          bool // and finished it: result is what it wrote
+	phase         *trace.Span // that goes on
+	prepared      bool        // input was checked: errors from here on are failures of the run
+	resumed       bool        // an earlier process began the run
+	over          bool        // and finished it: result is what it wrote
 }
 
 func start(ctx context.Context, j api.Job, o Options, f *folder, s *state, resumed bool) (api.Result, error) {

@@ -15,6 +15,7 @@ import (
 	"ressa/trainer/adapter"
 	"ressa/trainer/checkpoint"
 	"ressa/trainer/checkpoint/safetensors"
+	"ressa/trainer/trace"
 )
 
 // saving writes a checkpoint while training goes on: what is trained is read to the
@@ -56,7 +57,9 @@ func (r *run) savers() []int {
 // checkpoint begins to save the trained state of all stages, as that of so many
 // steps; one that is being saved is waited for. Its content does not tell which
 // stages there were. needed ones are waited for, and have to be on the chief's disk.
-func (r *run) checkpoint(ctx context.Context, step int, metrics map[string]float64, needed bool) error {
+func (r *run) checkpoint(ctx context.Context, step int, metrics map[string]float64, needed bool) (err error) {
+	ctx, span := trace.Begin(ctx, "", "checkpoint")
+	defer func() { span.End(err) }()
 	if err := r.awaitSave(ctx); err != nil {
 		return err
 	}

@@ -195,7 +195,7 @@ func (r *run) graph(o objective.Config, trained []int) (step.Graph, error) {
 		if part.Tower == nil {
 			g.Nodes = append(g.Nodes, step.Remote(fmt.Sprintf("%s stage %d", stage.Tower, stage.Index)))
 		} else {
-			n := &step.TowerNode{Role: stage.Tower, Tower: part.Tower, Flows: step.LanguageFlows(o), InputGradient: i > 0 && below > 0}
+			n := &step.TowerNode{Role: stage.Tower, Stage: stage.Index, Tower: part.Tower, Flows: step.LanguageFlows(o), InputGradient: i > 0 && below > 0}
 			if stage.Tower == step.Vision {
 				n.Flows = step.VisionFlows(o)
 			}
@@ -267,14 +267,16 @@ func (r *run) trainSteps(ctx context.Context) (err error) {
 			return x.err
 		}
 		began := r.Now()
-		sctx, end := activity.Begin(ctx, fmt.Sprintf("step %d", x.step+1))
+		tctx, traced := r.Trace.Begin(ctx, x.step+1)
+		sctx, end := activity.Begin(tctx, fmt.Sprintf("step %d", x.step+1))
 		done, err := r.engine.Step(sctx, x.step, x.batches)
 		end()
+		traced.End(done.Slow, err)
 		if err != nil {
 			return err
 		}
 		r.record(done, r.Now().Sub(began))
-		stopEarly, err := r.betweenSteps(ctx)
+		stopEarly, err := r.betweenSteps(tctx)
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"ressa/trainer/model"
 	"ressa/trainer/objective"
 	"ressa/trainer/optim"
+	"ressa/trainer/trace"
 )
 
 // ErrNotFinite is returned when the loss or the gradient of a step is NaN or
@@ -102,6 +103,8 @@ type Result struct {
 	LR         float64
 	Tokens     int // answer tokens
 	PeakMemory int // bytes of activations and scratch in the fullest lane
+	// Slow says that the step took unusually long for some worker; all agree on it.
+	Slow bool
 }
 
 // NewEngine allocates state for what the layouts say; values are zero until
@@ -261,6 +264,7 @@ func (e *Engine) Step(ctx context.Context, s int, batches []*data.Batch) (Result
 	if err != nil {
 		return r, fmt.Errorf("step %d: %w", s+1, err)
 	}
+	r.Slow = p.slow
 	r.Loss = scales.CE*losses.CE + scales.KL*losses.KL
 	r.CE, r.KL = losses.CE/float64(r.Tokens), losses.KL/float64(r.Tokens)
 	r.GradNorm = optim.Norm(norms...)
@@ -283,7 +287,9 @@ func (e *Engine) Step(ctx context.Context, s int, batches []*data.Batch) (Result
 }
 
 // update applies the totals of step s.
-func (e *Engine) update(ctx context.Context, p *pass, lr float64, s int, scale float32) error {
+func (e *Engine) update(ctx context.Context, p *pass, lr float64, s int, scale float32) (err error) {
+	ctx, span := trace.Begin(ctx, "", "optimizer")
+	defer func() { span.End(err) }()
 	e.applied, e.kept = -1, false
 	for i, v := range e.vectors {
 		if v == nil {

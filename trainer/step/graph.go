@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"slices"
 
+	"go.opentelemetry.io/otel/attribute"
+
+	"ressa/coordinator/api/telemetry"
 	"ressa/kernels"
 	"ressa/trainer/data"
 	"ressa/trainer/model"
 	"ressa/trainer/objective"
+	"ressa/trainer/trace"
 )
 
 // Microbatch is the unit of work: one batch, numbered within its step.
@@ -26,11 +30,11 @@ type Node interface {
 	Name() string
 	// Forward computes the stage's output from the edges it reads, in the order
 	// of the graph. The tensors of in stay valid until Backward returned.
-	Forward(l *model.Lane, mb *Microbatch, in []model.Edge) (model.Edge, Kept, error)
+	Forward(ctx context.Context, l *model.Lane, mb *Microbatch, in []model.Edge) (model.Edge, Kept, error)
 	// Backward writes the gradients of what the stage trains into l.Grads and
 	// returns the gradients of in, one edge for each, empty where an input needs
 	// none. dout is the sum of what the readers of the output returned.
-	Backward(l *model.Lane, mb *Microbatch, kept Kept, dout model.Edge) ([]model.Edge, error)
+	Backward(ctx context.Context, l *model.Lane, mb *Microbatch, kept Kept, dout model.Edge) ([]model.Edge, error)
 }
 
 // Kept is what a node's forward leaves for its backward.
@@ -64,6 +68,14 @@ type Graph struct {
 
 // cut reports whether the edge between two nodes is one between towers.
 func (g Graph) cut(from, to int) bool { return g.Towers == nil || g.Towers[from] != g.Towers[to] }
+
+// tower names the tower of node i; without towers it is the node's name.
+func (g Graph) tower(i int) string {
+	if g.Towers == nil {
+		return g.Nodes[i].Name()
+	}
+	return g.Towers[i]
+}
 
 // Check verifies that inputs come before their readers.
 func (g Graph) Check() error {
@@ -165,14 +177,14 @@ func (r *passage) forward(ctx context.Context) error {
 				in[n] = r.outs[from]
 				continue
 			}
-			e, err := r.walk.Exchange.Recv(ctx, r.lanes[i], r.key(from, i, false))
+			e, err := r.receive(ctx, i, r.key(from, i, false))
 			if err != nil {
 				return fmt.Errorf("receive output of %s: %w", g.Nodes[from].Name(), err)
 			}
 			in[n] = e
 			r.own(r.lanes[i], e)
 		}
-		out, kept, err := node.Forward(r.lanes[i], r.mb, in)
+		out, kept, err := node.Forward(ctx, r.lanes[i], r.mb, in)
 		if err != nil {
 			return fmt.Errorf("%s forward: %w", node.Name(), err)
 		}
@@ -183,7 +195,7 @@ func (r *passage) forward(ctx context.Context) error {
 		r.own(r.lanes[i], out)
 		for _, to := range r.readers(i) {
 			if !r.local(to) {
-				if err := r.walk.Exchange.Send(ctx, r.lanes[i], r.key(i, to, false), out); err != nil {
+				if err := r.send(ctx, i, r.key(i, to, false), out); err != nil {
 					return fmt.Errorf("send output of %s: %w", node.Name(), err)
 				}
 			}
@@ -208,7 +220,7 @@ func (r *passage) backward(ctx context.Context) error {
 			if r.local(to) {
 				continue
 			}
-			e, err := r.walk.Exchange.Recv(ctx, l, r.key(to, i, true))
+			e, err := r.receive(ctx, i, r.key(to, i, true))
 			if err != nil {
 				return fmt.Errorf("receive gradient from %s: %w", g.Nodes[to].Name(), err)
 			}
@@ -216,7 +228,7 @@ func (r *passage) backward(ctx context.Context) error {
 			r.own(l, e)
 		}
 		dout := r.sum(l, pending[i], r.readers(i))
-		din, err := g.Nodes[i].Backward(l, r.mb, r.kept[i], dout)
+		din, err := g.Nodes[i].Backward(ctx, l, r.mb, r.kept[i], dout)
 		r.kept[i] = nil
 		if err != nil {
 			return fmt.Errorf("%s backward: %w", g.Nodes[i].Name(), err)
@@ -231,12 +243,38 @@ func (r *passage) backward(ctx context.Context) error {
 			r.own(l, din[n])
 			if r.local(from) {
 				pending[from][i] = din[n]
-			} else if err := r.walk.Exchange.Send(ctx, l, r.key(i, from, true), din[n]); err != nil {
+			} else if err := r.send(ctx, i, r.key(i, from, true), din[n]); err != nil {
 				return fmt.Errorf("send gradient to %s: %w", g.Nodes[from].Name(), err)
 			}
 		}
 	}
 	return nil
+}
+
+// send hands an edge of node i to another rank.
+func (r *passage) send(ctx context.Context, i int, k EdgeKey, e model.Edge) error {
+	ctx, span := r.begin(ctx, i, "activations.send", k)
+	err := r.walk.Exchange.Send(ctx, r.lanes[i], k, e)
+	span.End(err)
+	return err
+}
+
+// receive waits for an edge of node i from another rank.
+func (r *passage) receive(ctx context.Context, i int, k EdgeKey) (model.Edge, error) {
+	ctx, span := r.begin(ctx, i, "activations.recv", k)
+	e, err := r.walk.Exchange.Recv(ctx, r.lanes[i], k)
+	span.End(err)
+	return e, err
+}
+
+// begin begins the span of an edge at node i.
+func (r *passage) begin(ctx context.Context, i int, name string, k EdgeKey) (context.Context, *trace.Span) {
+	carries := "output"
+	if k.Gradient {
+		carries = "gradient"
+	}
+	tower := r.walk.Graph.tower(i)
+	return trace.Begin(ctx, tower, name, telemetry.Tower.String(tower), telemetry.Microbatch.Int(k.Microbatch), attribute.String("ressa.edge", carries))
 }
 
 // sum adds the gradients of the readers in ascending order. All readers return

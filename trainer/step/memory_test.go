@@ -53,8 +53,8 @@ type marked struct {
 	after *int
 }
 
-func (m marked) Forward(l *model.Lane, mb *step.Microbatch, in []model.Edge) (model.Edge, step.Kept, error) {
-	out, kept, err := m.Node.Forward(l, mb, in)
+func (m marked) Forward(ctx context.Context, l *model.Lane, mb *step.Microbatch, in []model.Edge) (model.Edge, step.Kept, error) {
+	out, kept, err := m.Node.Forward(ctx, l, mb, in)
 	*m.after = l.Pool.InUse()
 	return out, kept, err
 }

@@ -11,10 +11,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ressa/collective/reduce"
+	"ressa/coordinator/api/telemetry"
 	"ressa/kernels"
 	"ressa/trainer/activity"
 	"ressa/trainer/data"
 	"ressa/trainer/objective"
+	"ressa/trainer/trace"
 )
 
 // pass is one step on its way through the engine: the sums of each node's
@@ -27,6 +29,7 @@ type pass struct {
 	sums    []*reduce.Accumulator[kernels.Tensor] // by node; nil where it trains nothing or is not held
 	losses  *reduce.Accumulator[*Losses]
 	totals  []kernels.Tensor // by node: its gradient, once settled
+	slow    bool             // for some worker
 }
 
 func newPass(e *Engine, s int, batches []*data.Batch, scales objective.Scales) (*pass, error) {
@@ -81,7 +84,9 @@ func (p *pass) run(ctx context.Context) error {
 					return gctx.Err()
 				}
 				mctx, end := activity.Begin(gctx, fmt.Sprintf("microbatch %d of step %d", own[i], p.step+1))
+				mctx, span := trace.Begin(mctx, "", "microbatch", telemetry.Microbatch.Int(own[i]))
 				err := p.microbatch(mctx, l, own[i])
+				span.End(err)
 				end()
 				if err != nil {
 					return fmt.Errorf("microbatch %d: %w", own[i], err)
@@ -154,6 +159,7 @@ func (p *pass) microbatch(ctx context.Context, l *lane, m int) error {
 type vote struct {
 	Norms  map[int][]float64 // by node that the worker speaks for, in layout order
 	Losses []lossPart
+	Slow   bool // for the worker, this step took unusually long
 }
 
 type lossPart struct {
@@ -165,7 +171,7 @@ type lossPart struct {
 // squares of all nodes and the losses of all microbatches. When it returns without
 // an error, every worker has its totals.
 func (p *pass) settle(ctx context.Context) ([][]float64, Losses, error) {
-	mine := vote{Norms: map[int][]float64{}}
+	mine := vote{Norms: map[int][]float64{}, Slow: trace.Slow(ctx)}
 	for i, v := range p.vectors {
 		if p.grads[i] == nil {
 			continue
@@ -197,7 +203,10 @@ func (p *pass) settle(ctx context.Context) ([][]float64, Losses, error) {
 }
 
 // total brings the gradient of a node to its total over all microbatches.
-func (p *pass) total(ctx context.Context, node int) error {
+func (p *pass) total(ctx context.Context, node int) (err error) {
+	tower := p.config.Graph.tower(node)
+	ctx, span := trace.Begin(ctx, tower, "allreduce", telemetry.Tower.String(tower), telemetry.Bytes.Int(p.grads[node].length*kernels.F32.Size()))
+	defer func() { span.End(err) }()
 	if p.config.Peers == nil || p.config.Peers.Replicas(node) < 2 {
 		parts := p.sums[node].Take()
 		if len(parts) != 1 || parts[0].Len() != len(p.batches) {
@@ -222,7 +231,6 @@ func (p *pass) total(ctx context.Context, node int) error {
 	if err := p.config.Peers.Reduce(ctx, p.step, node, parts, sum); err != nil {
 		return fmt.Errorf("reduce gradients: %w", err)
 	}
-	var err error
 	if p.totals[node], err = p.grads[node].get(); err != nil {
 		return err
 	}
@@ -277,6 +285,7 @@ func (p *pass) count(votes []vote) ([][]float64, Losses, error) {
 		return nil, Losses{}, err
 	}
 	for _, v := range votes {
+		p.slow = p.slow || v.Slow
 		for node, squares := range v.Norms {
 			if node < 0 || node >= len(norms) || norms[node] != nil {
 				return nil, Losses{}, fmt.Errorf("vote: node %d is unknown or told of twice", node)

@@ -36,11 +36,11 @@ type Remote string
 func (r Remote) Name() string { return string(r) }
 
 // Forward implements [Node]; it fails.
-func (r Remote) Forward(*model.Lane, *Microbatch, []model.Edge) (model.Edge, Kept, error) {
+func (r Remote) Forward(context.Context, *model.Lane, *Microbatch, []model.Edge) (model.Edge, Kept, error) {
 	return model.Edge{}, nil, fmt.Errorf("%s is not held here", string(r))
 }
 
 // Backward implements [Node]; it fails.
-func (r Remote) Backward(*model.Lane, *Microbatch, Kept, model.Edge) ([]model.Edge, error) {
+func (r Remote) Backward(context.Context, *model.Lane, *Microbatch, Kept, model.Edge) ([]model.Edge, error) {
 	return nil, fmt.Errorf("%s is not held here", string(r))
 }

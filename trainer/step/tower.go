@@ -1,13 +1,18 @@
 package step
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 
+	"go.opentelemetry.io/otel/attribute"
+
+	"ressa/coordinator/api/telemetry"
 	"ressa/kernels"
 	"ressa/trainer/model"
 	"ressa/trainer/objective"
+	"ressa/trainer/trace"
 )
 
 // Flow is one run of a tower within a node: the student's, or that of a variant
@@ -28,6 +33,7 @@ const denseFlow = "dense"
 // the language tower also computes the loss.
 type TowerNode struct {
 	Role  string // "vision" or "language", for errors
+	Stage int    // of the tower, from 0, for traces
 	Tower model.Tower
 	Flows []Flow // the student first
 	Loss  *Loss  // nil unless this is the last stage
@@ -103,7 +109,7 @@ func (k *towerKept) Release(l *model.Lane) {
 }
 
 // Forward implements [Node].
-func (n *TowerNode) Forward(l *model.Lane, mb *Microbatch, in []model.Edge) (model.Edge, Kept, error) {
+func (n *TowerNode) Forward(ctx context.Context, l *model.Lane, mb *Microbatch, in []model.Edge) (model.Edge, Kept, error) {
 	var out model.Edge
 	kept := &towerKept{}
 	if n.Role == Vision && mb.Batch.Images == 0 {
@@ -115,7 +121,10 @@ func (n *TowerNode) Forward(l *model.Lane, mb *Microbatch, in []model.Edge) (mod
 		enter = n.Loss.enter(l, mb.Batch)
 	}
 	for i, f := range n.Flows {
+		_, span := n.begin(ctx, mb, f.pass(n.Role))
+		span.Set(attribute.String("ressa.flow", f.Name))
 		e, state := n.Tower.Forward(l, mb.Batch, pick(in, f.From), f.Variant, i == 0)
+		span.End(nil)
 		if i == 0 {
 			kept.state = state
 		}
@@ -131,12 +140,14 @@ func (n *TowerNode) Forward(l *model.Lane, mb *Microbatch, in []model.Edge) (mod
 	if n.Loss == nil {
 		return out, kept, nil
 	}
+	_, span := n.begin(ctx, mb, "loss")
+	defer span.End(nil)
 	kept.loss = n.Loss.forward(l, mb, n.Flows, enter, rows)
 	return model.Edge{}, kept, nil
 }
 
 // Backward implements [Node].
-func (n *TowerNode) Backward(l *model.Lane, mb *Microbatch, k Kept, dout model.Edge) ([]model.Edge, error) {
+func (n *TowerNode) Backward(ctx context.Context, l *model.Lane, mb *Microbatch, k Kept, dout model.Edge) ([]model.Edge, error) {
 	kept, ok := k.(*towerKept)
 	if !ok {
 		return nil, fmt.Errorf("%s: state of another node", n.Role)
@@ -144,6 +155,8 @@ func (n *TowerNode) Backward(l *model.Lane, mb *Microbatch, k Kept, dout model.E
 	if kept.state == nil && n.Loss == nil {
 		return n.perInput(model.Edge{}), nil
 	}
+	_, span := n.begin(ctx, mb, n.Role+".backward")
+	defer span.End(nil)
 	student := pick([]model.Edge{dout}, StudentFlow)
 	if n.Loss != nil {
 		student = model.Edge{}.With(model.Hidden, n.Loss.backward(l, kept.loss))
@@ -159,6 +172,19 @@ func (n *TowerNode) Backward(l *model.Lane, mb *Microbatch, k Kept, dout model.E
 		}
 	}
 	return n.perInput(out), nil
+}
+
+// begin begins a span of the node's work on a microbatch.
+func (n *TowerNode) begin(ctx context.Context, mb *Microbatch, name string) (context.Context, *trace.Span) {
+	return trace.Begin(ctx, n.Role, name, telemetry.Tower.String(n.Role), telemetry.Stage.Int(n.Stage), telemetry.Microbatch.Int(mb.Index))
+}
+
+// pass names the forward pass of a flow in traces.
+func (f Flow) pass(role string) string {
+	if f.Name == StudentFlow {
+		return role + ".forward"
+	}
+	return "teacher.forward"
 }
 
 // perInput hands the gradient to the one input a stage has; the vision tower's

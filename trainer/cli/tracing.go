@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	otrace "go.opentelemetry.io/otel/trace"
+
+	"ressa/coordinator/api"
+	"ressa/coordinator/api/telemetry"
+	"ressa/trainer/trace"
+)
+
+const (
+	// keptSteps is how many steps of a job can be looked at afterwards.
+	keptSteps = 64
+	// lastSpans is how long a process that ends waits for a collector to take its spans.
+	lastSpans = 3 * time.Second
+)
+
+// openSink opens where the spans of a job go; nil for nowhere.
+func openSink(ctx context.Context, j api.Job, log *slog.Logger) (*telemetry.Sink, error) {
+	c := telemetry.DefaultConfig()
+	c.Address, c.Logger = j.Trace.Endpoint, log
+	s, err := telemetry.Open(ctx, c)
+	if err != nil {
+		return nil, api.Invalid(fmt.Errorf("traces: %w", err))
+	}
+	return s, nil
+}
+
+// closeSink gives the last spans some time to be delivered.
+func closeSink(s *telemetry.Sink, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), lastSpans)
+	defer cancel()
+	if err := s.Close(ctx); err != nil {
+		log.Debug("last traces not delivered", "error", err)
+	}
+	if n := s.Counts().Dropped; n > 0 {
+		log.Warn("some spans were not delivered", "dropped", n, "delivered", s.Counts().Delivered)
+	}
+}
+
+// traced runs a job of this process alone with a recorder, under the root of its
+// trace.
+func (l Launch) traced(ctx context.Context, j api.Job, run func(*trace.Recorder) (api.Result, error)) (api.Result, error) {
+	sink, err := openSink(ctx, j, l.Log)
+	if err != nil {
+		return api.Result{}, err
+	}
+	defer closeSink(sink, l.Log)
+	id := strings.ToLower(rand.Text()[:8])
+	tracer := telemetry.Service{Name: "ressa-cli", Instance: "local", Version: l.Version}.Tracer(sink.Take)
+	_, root := tracer.Start(telemetry.JobRoot(id).Begin(ctx), "job", otrace.WithNewRoot(), otrace.WithAttributes(telemetry.Job.String(id), attribute.String("ressa.name", j.Name)))
+	defer root.End()
+	return run(trace.New(trace.Config{Job: id, Generation: 1, Node: "local", Version: l.Version, Every: j.Trace.Every, Keep: keptSteps, Sink: sink}))
+}
+
+// sinks are those of a node's jobs, by address. They last as long as the node, so
+// that no job waits for a collector at its end.
+type sinks struct {
+	mu   sync.Mutex
+	open map[string]*telemetry.Sink
+}
+
+// of returns the sink of a job.
+func (s *sinks) of(ctx context.Context, j api.Job, log *slog.Logger) *telemetry.Sink {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sink, ok := s.open[j.Trace.Endpoint]; ok {
+		return sink
+	}
+	sink, err := openSink(ctx, j, log)
+	if err != nil { // of the node's own variables: the job goes on
+		log.Warn("no traces", "error", err)
+	}
+	if s.open == nil {
+		s.open = map[string]*telemetry.Sink{}
+	}
+	s.open[j.Trace.Endpoint] = sink
+	return sink
+}
+
+func (s *sinks) close(log *slog.Logger) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all sync.WaitGroup
+	for _, sink := range s.open {
+		if sink != nil {
+			all.Go(func() { closeSink(sink, log) })
+		}
+	}
+	all.Wait()
+}
