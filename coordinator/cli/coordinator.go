@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"ressa/coordinator/api/client"
 	"ressa/coordinator/cluster"
+	"ressa/coordinator/dashboard"
 	"ressa/coordinator/joblog"
 	"ressa/coordinator/server"
 )
@@ -20,7 +22,7 @@ import (
 const stopWait = 10 * time.Second
 
 func (a *App) coordinatorCommand() *cobra.Command {
-	var id, data, addr, join, nats string
+	var id, data, addr, join, nats, jaeger string
 	var lease, stall time.Duration
 	cmd := &cobra.Command{
 		Use:   "coordinator",
@@ -39,7 +41,11 @@ func (a *App) coordinatorCommand() *cobra.Command {
 					return fmt.Errorf("--join: %w", err)
 				}
 			}
-			return coordinate(cmd.Context(), c)
+			page, err := dashboard.New(dashboard.Config{ID: id, Version: a.Version, Jaeger: jaeger})
+			if err != nil {
+				return err
+			}
+			return coordinate(cmd.Context(), c, page)
 		},
 	}
 	f := cmd.Flags()
@@ -48,13 +54,14 @@ func (a *App) coordinatorCommand() *cobra.Command {
 	f.StringVar(&addr, "addr", "127.0.0.1:7400", "HOST:PORT of its API and of Raft, as others reach it; port 0 takes a free one and keeps it")
 	f.StringVar(&join, "join", "", "URLs of coordinators to join; without, an empty folder begins a new cluster")
 	f.StringVar(&nats, "nats", cluster.Embedded, "\"embedded\", or the URL of an existing NATS for control messages")
+	f.StringVar(&jaeger, "jaeger", "", "URL of Jaeger's pages as browsers reach it: the dashboard links steps to their traces there")
 	f.DurationVar(&lease, "lease", 3*time.Second, "how long a node may be silent before it counts as lost")
 	f.DurationVar(&stall, "stall-limit", 2*time.Minute, "how long nothing may move in a job until it goes on without the nodes that the others wait for;\nten times the longest it was quiet before, where that is more; 0 only shows it")
 	return cmd
 }
 
 // coordinate runs a member until ctx ends, in good order, or until it is taken out.
-func coordinate(ctx context.Context, c cluster.Config) (err error) {
+func coordinate(ctx context.Context, c cluster.Config, page http.Handler) (err error) {
 	m, err := cluster.Open(ctx, c)
 	if err != nil {
 		return err
@@ -68,7 +75,7 @@ func coordinate(ctx context.Context, c cluster.Config) (err error) {
 	if err := lines.Listen(m.Hub()); err != nil {
 		return err
 	}
-	s := server.New(server.Config{Cluster: m, Lines: lines, TLS: c.TLS, Logger: c.Logger, Version: c.Version})
+	s := server.New(server.Config{Cluster: m, Lines: lines, TLS: c.TLS, Logger: c.Logger, Version: c.Version, Page: page})
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(m.Listener()) }()
 	c.Logger.Info("coordinator is up", "id", c.ID, "addr", m.Addr(), "hub", m.HubURLs()[0])

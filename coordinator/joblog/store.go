@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -35,6 +36,9 @@ const MaxBytes = 64 << 20
 
 // maxLine bounds one line.
 const maxLine = api.MaxHubPayload
+
+// offsetEvery is how many lines a reader looks over at most before those it wants.
+const offsetEvery = 256
 
 // Bounds of what marks and lines can make a store remember.
 const (
@@ -69,7 +73,8 @@ type file struct {
 	path    string
 	bytes   int64
 	lines   int
-	dropped int // lines that came after the bound
+	offsets []int64 // of every offsetEvery-th line
+	dropped int     // lines that came after the bound
 	sources map[worker]*source
 	changed chan struct{} // closed at the next line
 	f       *os.File
@@ -135,9 +140,8 @@ func (s *Store) file(k key) (*file, error) {
 		}
 		raw = raw[:end]
 	}
-	f.bytes = int64(len(raw))
 	for line := range bytes.Lines(raw) {
-		f.lines++
+		f.counted(len(line))
 		var l api.LogLine
 		if json.Unmarshal(line, &l) == nil {
 			at := worker{l.Generation, l.Worker}
@@ -276,9 +280,28 @@ func (f *file) write(raw []byte) error {
 	if _, err := f.f.Write(append(slices.Clip(raw), '\n')); err != nil {
 		return errors.Join(err, f.f.Truncate(f.bytes)) // a part of it may be there
 	}
-	f.bytes += int64(len(raw)) + 1
-	f.lines++
+	f.counted(len(raw) + 1)
 	return nil
+}
+
+// counted takes in that a line of so many bytes is in the file.
+func (f *file) counted(size int) {
+	if f.lines%offsetEvery == 0 {
+		f.offsets = append(f.offsets, f.bytes)
+	}
+	f.lines++
+	f.bytes += int64(size)
+}
+
+// Count returns how many lines of a job there are.
+func (s *Store) Count(job string, kind Kind) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, err := s.file(key{job, kind})
+	if err != nil {
+		return 0, err
+	}
+	return f.lines, nil
 }
 
 // Read returns at most so many lines of a job from line number from on, counted
@@ -291,19 +314,26 @@ func (s *Store) Read(job string, kind Kind, from, most int) ([]json.RawMessage, 
 		return nil, nil, err
 	}
 	lines, changed := f.lines, f.changed
-	s.mu.Unlock()
 	if from >= lines {
+		s.mu.Unlock()
 		return nil, changed, nil
 	}
+	from = max(from, 0)
+	at := from / offsetEvery
+	offset := f.offsets[at]
+	s.mu.Unlock()
 	r, err := os.Open(f.path)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer r.Close()
+	if _, err := r.Seek(offset, io.SeekStart); err != nil {
+		return nil, nil, err
+	}
 	scan := bufio.NewScanner(r)
 	scan.Buffer(make([]byte, 64<<10), maxLine)
 	var out []json.RawMessage
-	for n := 0; n < lines && len(out) < most && scan.Scan(); n++ {
+	for n := at * offsetEvery; n < lines && len(out) < most && scan.Scan(); n++ {
 		if n >= from {
 			out = append(out, bytes.Clone(scan.Bytes()))
 		}

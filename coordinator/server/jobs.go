@@ -88,7 +88,11 @@ func (s *Server) history(_ http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return api.History{Decisions: append([]api.Decision{}, j.History...), Changes: append([]api.Change{}, state.Changes(j)...)}, nil
+	return historyOf(j), nil
+}
+
+func historyOf(j *state.Job) api.History {
+	return api.History{Decisions: append([]api.Decision{}, j.History...), Changes: append([]api.Change{}, state.Changes(j)...)}
 }
 
 // explain says how the job came to be where it is: what happened to it, oldest

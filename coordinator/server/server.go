@@ -54,6 +54,10 @@ type Config struct {
 	TLS     *tls.Config // towards other members
 	Logger  *slog.Logger
 	Version string
+	// Page answers what is no path of the API; nil answers that there is none.
+	Page http.Handler
+	// Patience is how long a client may take for a part of an answer; 0 is 30 s.
+	Patience time.Duration
 }
 
 // maxBody bounds a request's body in bytes.
@@ -75,6 +79,9 @@ type Server struct {
 func New(c Config) *Server {
 	s := &Server{Config: c, forward: &http.Transport{TLSClientConfig: c.TLS, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute,
 		DialContext: (&net.Dialer{Timeout: 3 * time.Second}).DialContext, ResponseHeaderTimeout: 2*time.Minute + 10*time.Second}}
+	if s.Patience == 0 {
+		s.Patience = 30 * time.Second
+	}
 	s.life, s.stop = context.WithCancel(context.Background())
 	s.http = &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug)}
@@ -132,6 +139,7 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/jobs/{id}/output", anybody, s.output, "Files that a job has written", nil, api.Files{}},
 		{"GET", "/v1/jobs/{id}/output/{path...}", anybody, s.outputFile, "One file of a job's output", nil, nil},
 		{"POST", "/v1/plan", leader, s.plan, "Where a job would run, and why", api.JobRequest{}, api.PlanReply{}},
+		{"GET", "/v1/watch", leader, s.watch, "Jobs, nodes and coordinators as server-sent events of what has changed; ?job=ID tells one job in full", nil, nil},
 		{"GET", "/v1/nodes", confirmed, s.nodes, "All nodes, by name", nil, api.NodeList{}},
 		{"POST", "/v1/nodes/{name}/beat", leader, s.beat, "Heartbeat of a node", api.Beat{}, api.BeatReply{}},
 		{"POST", "/v1/nodes/{name}/drain", leader, s.drain, "Keep new jobs off a node, or let them on again", api.Drain{}, api.NodeRecord{}},
@@ -146,16 +154,27 @@ func (s *Server) routes() []route {
 	}
 }
 
-// Handler returns the API's handler.
+// Handler returns the handler of the API and of the page.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, x := range s.routes() {
 		mux.HandleFunc(x.method+" "+x.path, func(w http.ResponseWriter, r *http.Request) { s.serve(x, w, r) })
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+	none := func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, &refusal{http.StatusNotFound, api.ExitFailed, fmt.Sprintf("%s %s: no such path", r.Method, r.URL.Path)})
+	}
+	mux.HandleFunc("/", none)
+	if s.Page != nil {
+		mux.Handle("GET /", s.Page)
+		mux.HandleFunc("GET /v1/", none)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := fromOurPage(r); err != nil {
+			s.fail(w, err)
+			return
+		}
+		mux.ServeHTTP(&timed{w, http.NewResponseController(w), s.Patience}, r)
 	})
-	return mux
 }
 
 func (s *Server) serve(x route, w http.ResponseWriter, r *http.Request) {
@@ -232,6 +251,7 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, leader api.Member)
 
 func write(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff") // it may hold what others have written
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(v) // a client that is gone needs no answer
 }

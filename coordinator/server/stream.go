@@ -1,11 +1,12 @@
 package server
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"ressa/coordinator/api"
@@ -30,28 +31,20 @@ const (
 // then new ones until the job is over and its workers' last lines are here or do not
 // come, and last the job as it ended. Identifiers are numbers of lines of this
 // coordinator. Without ?follow=1 the lines of a log
-// end with those that there are.
+// end with those that there are. ?after=N is Last-Event-ID for who cannot send that,
+// ?tail=N begins with the last lines, and ?search=TEXT leaves out lines without it.
 func (s *Server) stream(kind joblog.Kind) func(http.ResponseWriter, *http.Request) (any, error) {
 	return func(w http.ResponseWriter, r *http.Request) (any, error) {
 		j, err := s.find(r)
 		if err != nil {
 			return nil, err
 		}
-		next := 0
-		if last := r.Header.Get("Last-Event-ID"); last != "" {
-			n, err := strconv.Atoi(last)
-			if err != nil || n < 1 {
-				return nil, invalid(fmt.Errorf("Last-Event-ID %q: want a number of a line, from 1", last))
-			}
-			next = n
+		next, err := s.firstLine(r, j.ID, kind)
+		if err != nil {
+			return nil, err
 		}
-		control := http.NewResponseController(w)
-		_ = control.SetReadDeadline(time.Time{}) // a stream has no end
-		w.Header().Set("Content-Type", "text/event-stream")
-		w.Header().Set("Cache-Control", "no-store")
-		w.WriteHeader(http.StatusOK)
 		follow := kind == joblog.Events || r.URL.Query().Get("follow") == "1"
-		st := &streaming{server: s, w: w, flush: control.Flush, job: j.ID, kind: kind, next: next}
+		st := &streaming{server: s, out: openStream(w), job: j.ID, kind: kind, next: next, search: strings.ToLower(r.URL.Query().Get("search"))}
 		st.run(r, follow)
 		return nil, nil
 	}
@@ -59,11 +52,11 @@ func (s *Server) stream(kind joblog.Kind) func(http.ResponseWriter, *http.Reques
 
 type streaming struct {
 	server *Server
-	w      http.ResponseWriter
-	flush  func() error
+	out    *eventStream
 	job    string
 	kind   joblog.Kind
-	next   int // line
+	next   int    // line
+	search string // in lower case; empty for all
 }
 
 // run sends lines until the job is over, the client is gone or the server stops.
@@ -106,7 +99,7 @@ func (st *streaming) run(r *http.Request, follow bool) {
 			st.end()
 			return
 		case <-time.After(breath):
-			if _, err := fmt.Fprint(st.w, ": \n\n"); err != nil || st.flush() != nil {
+			if st.out.send(": \n\n") != nil {
 				return
 			}
 		case <-r.Context().Done():
@@ -131,18 +124,23 @@ func (st *streaming) complete(j *state.Job, since time.Time) bool {
 }
 
 func (st *streaming) send(lines []json.RawMessage) error {
-	var b bytes.Buffer
+	var b strings.Builder
 	for _, raw := range lines {
 		st.next++
-		fmt.Fprintf(&b, "id: %d\ndata: %s\n\n", st.next, raw)
+		if st.search == "" || matches(raw, st.search) {
+			fmt.Fprintf(&b, "id: %d\ndata: %s\n\n", st.next, raw)
+		}
 	}
-	if b.Len() == 0 {
-		return st.flush()
+	return st.out.send(b.String())
+}
+
+// matches reports whether a line has a text, in lower case, in what people see of it.
+func matches(raw json.RawMessage, text string) bool {
+	var l api.LogLine
+	if json.Unmarshal(raw, &l) != nil {
+		return false
 	}
-	if _, err := st.w.Write(b.Bytes()); err != nil {
-		return err
-	}
-	return st.flush()
+	return strings.Contains(strings.ToLower(l.Node+" "+l.Level+" "+l.Text+string(l.Event)), text)
 }
 
 // end sends the job as it is.
@@ -155,6 +153,56 @@ func (st *streaming) end() {
 	if err != nil {
 		return
 	}
-	_, _ = fmt.Fprintf(st.w, "event: %s\ndata: %s\n\n", api.EndOfStream, raw) // a client that is gone needs no end
-	_ = st.flush()
+	_ = st.out.send("event: ", api.EndOfStream, "\ndata: ", string(raw), "\n\n") // a client that is gone needs no end
+}
+
+// firstLine returns how many lines a request passes over.
+func (s *Server) firstLine(r *http.Request, job string, kind joblog.Kind) (int, error) {
+	query := r.URL.Query()
+	for _, from := range []struct{ name, value string }{{"Last-Event-ID", r.Header.Get("Last-Event-ID")}, {"after", query.Get("after")}} {
+		if from.value == "" {
+			continue
+		}
+		n, err := strconv.Atoi(from.value)
+		if err != nil || n < 1 {
+			return 0, invalid(fmt.Errorf("%s %q: want a number of a line, from 1", from.name, from.value))
+		}
+		return n, nil
+	}
+	last := query.Get("tail")
+	if last == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(last)
+	if err != nil || n < 0 {
+		return 0, invalid(fmt.Errorf("tail %q: want a number of lines, from 0", last))
+	}
+	have, err := s.Lines.Count(job, kind)
+	return max(have-n, 0), err
+}
+
+// eventStream is an answer of server-sent events.
+type eventStream struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+}
+
+// openStream begins the answer.
+func openStream(w http.ResponseWriter) *eventStream {
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Time{}) // a stream has no end
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	return &eventStream{w, control}
+}
+
+// send writes texts one after the other, and what was written before.
+func (e *eventStream) send(texts ...string) error {
+	for _, t := range texts {
+		if _, err := io.WriteString(e.w, t); err != nil {
+			return err
+		}
+	}
+	return e.control.Flush()
 }
