@@ -162,9 +162,9 @@ func (b *tab) shot(name string) {
 func (b *tab) fits() {
 	b.t.Helper()
 	if wide := eval[[]string](b, `(() => {
-		const w = document.documentElement.clientWidth;
-		if (document.documentElement.scrollWidth <= w) return [];
-		return [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > w + 1 && !e.closest('.scroll, .lines, .unseen, .skip, .area, svg')).slice(0, 5).map(e => e.tagName + '.' + e.className + ' ' + e.textContent.slice(0, 40));
+		const w = document.documentElement.clientWidth, all = document.documentElement.scrollWidth;
+		if (all <= w) return [];
+		return [all + ' of ' + w, ...[...document.querySelectorAll('body *')].filter(e => Math.max(e.getBoundingClientRect().right, e.getBoundingClientRect().left + e.scrollWidth) > w + 1 && !e.closest('.scroll, .lines, .unseen, .skip, .area, svg')).slice(0, 5).map(e => e.tagName + '.' + e.className + ' ' + e.textContent.slice(0, 40))];
 	})()`); len(wide) > 0 {
 		b.t.Errorf("the page is wider than its window: %q", wide)
 	}

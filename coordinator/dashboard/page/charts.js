@@ -83,7 +83,7 @@ class Chart extends Component {
             ${curves.map((c, i) => html`<path class=${`curve c${i}`} d=${c.points.length === 1 ? `${line(c.points)}h4` : line(c.points)}/>`)}
             ${here && here[0].p && html`<line class="at" x1=${px(here[0].p[0])} x2=${px(here[0].p[0])} y1="0" y2=${H}/>`}
           </svg>
-          ${curves.filter(c => c.dots).flatMap((c, i) => c.points.map(p => html`<span class=${`dot c${i}`} style=${{left: edge(px(p[0]) / W * 100), top: edge(py(p[1]) / H * 100)}}></span>`))}
+          ${curves.filter(c => c.dots || c.points.length === 1).flatMap((c, i) => c.points.map(p => html`<span class=${`dot c${i}`} style=${{left: edge(px(p[0]) / W * 100), top: edge(py(p[1]) / H * 100)}}></span>`))}
           ${breaks.map(b => html`<span class="breakname" style=${{left: edge(px(b.x) / W * 100)}}>${b.text}</span>`)}
         </div>
         <div class="xs" aria-hidden="true">${steps.map(t => html`<span style=${{left: edge(px(t) / W * 100)}}>${t}</span>`)}</div></div>

@@ -61,10 +61,10 @@ function recovery(run, j) {
   const open = !c.from && !over(j.status.state);
   const lost = run.history.changes.reduce((n, x) => n + (x.steps_lost || 0), 0);
   const where = {memory: `after step ${c.step}, from memory`, checkpoint: `from the checkpoint of step ${c.step} on ${c.holder}`, start: 'from the start'}[c.from];
-  return html`<div class=${`notice ${open ? 'warn' : 'good'}`} role="status" data-generation=${c.generation} data-recovered=${open ? 'no' : 'yes'}>
-    <b>${open ? `◔ Recovering: generation ${c.generation}` : `✓ Recovered: generation ${c.generation}`}</b>
+  return html`<div class=${`notice ${open ? 'warn' : c.from ? 'good' : 'idle'}`} role="status" data-generation=${c.generation} data-recovered=${c.from ? 'yes' : 'no'}>
+    <b>${open ? '◔ Recovering' : c.from ? '✓ Recovered' : 'Last change'}: generation ${c.generation}</b>
     <span class="long">${c.cause}.</span>
-    ${c.from ? html`<span>Training went on ${where}; ${c.pause > 0 ? `${seconds(c.pause)} without steps, ` : ''}${c.steps_lost === 1 ? '1 step' : `${c.steps_lost} steps`} made again.</span>` : html`<span>Planned ${moment(c.planned)}; training has not gone on yet.</span>`}
+    ${c.from ? html`<span>Training went on ${where}; ${c.pause > 0 ? `${seconds(c.pause)} without steps, ` : ''}${c.steps_lost === 1 ? '1 step' : `${c.steps_lost} steps`} made again.</span>` : html`<span>Planned ${moment(c.planned)}; training ${open ? 'has not gone on yet' : 'did not go on'}.</span>`}
     ${run.history.changes.length > 1 && html`<span class="note">${run.history.changes.length} changes of generation so far, ${lost} steps made again.</span>`}
   </div>`;
 }

@@ -27,7 +27,7 @@ function generation(store, run, g, began, ended) {
     <summary><b>Generation ${g}</b> <span class=${current ? 'good' : 'note'}>${how}</span></summary>
     ${began && html`<p class="why">Began ${moment(began.planned)}, because ${began.cause}. ${began.from ? `${began.pause > 0 ? seconds(began.pause) : 'An unknown time'} without steps, ${began.steps_lost} made again.` : ''}</p>`}
     ${ended && html`<p class="why">Ended: ${ended.cause}</p>`}
-    ${current && j.planned && html`<p class="why">${j.planned}</p>`}
+    ${current && j.planned && !began && html`<p class="why">${j.planned}</p>`}
     ${ranks?.length ? html`<ul>${ranks.map((r, i) => rank(store, run, r, i, current))}</ul>` : html`<p class="none">Its ranks were not seen by this page.</p>`}
   </details></li>`;
 }
@@ -39,7 +39,7 @@ function rank(store, run, r, i, current) {
   return html`<li key=${`${r.role}-${r.stage}-${r.replica}-${r.node}`} class="rank" data-node=${r.node}>
     <span class="role">${r.role} · stage ${r.stage} · replica ${r.replica}</span>
     <span>on <span class="name">${r.node}</span>${r.pid ? html` <span class="id">pid ${r.pid}</span>` : null}</span>
-    ${live ? html`<span>${n ? state(n.state) : state('left')} ${bad ? null : html`heard ${heard(r.node)}`}</span>` : n ? html`<span class="note">the node is now ${n.state}</span>` : null}
+    ${live ? html`<span>${n ? state(n.state) : state('left')} ${bad ? null : html`heard ${heard(r.node)}`}</span>` : n ? html`<span class="note">the node is now ${state(n.state)}</span>` : null}
     ${r.microbatches ? html`<span class="note">${r.microbatches} microbatches</span>` : null}
     ${bad && n.reason && html`<p class="why">${n.reason}</p>`}
     ${(n?.health ?? []).map(f => html`<p class=${`why ${f.severity === 'fatal' ? 'bad' : 'warn'}`}>${f.severity}: ${f.reason}</p>`)}
