@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -153,8 +154,11 @@ func TestShellsCompleteNames(t *testing.T) {
 
 func TestLiveViewShowsNodes(t *testing.T) {
 	f := known(t)
-	lines := nodeLines(f.jobs[0], f.nodes)
-	want := []string{"○ t2  language replica 0", "✗ t3  language replica 1", "● t1  vision"}
+	f.jobs[0].Status.Generation = 2
+	last := changes()[0]
+	lines := treeLines(f.jobs[0], f.nodes, &last)
+	want := []string{"  generation 2 on 3 nodes: not heard for 3.0 s", "  │ went on after step 57, from memory; cost 4.1 s without steps and 1 step made again",
+		"  ├ ○ t2  language replica 0", "  ├ ✗ t3  language replica 1      12 microbatches  lost: not heard for 3.0 s", "  └ ● t1  vision"}
 	for i, w := range want {
 		if !strings.Contains(lines[i], w) {
 			t.Errorf("line %d is %q, want %q", i, lines[i], w)
@@ -168,6 +172,9 @@ func TestLiveViewShowsNodes(t *testing.T) {
 		v.Nodes(lines)
 	}
 	v.Close(nil)
+	for i, w := range want { // as wide as what is no terminal is taken to be
+		want[i] = string([]rune(w)[:min(24, len([]rune(w)))])
+	}
 	for _, w := range append(want, "▸ prune: wanda 2:4", "a note") {
 		if !strings.Contains(terminal.String(), w) {
 			t.Errorf("no %q in %q", w, terminal.String())
@@ -175,5 +182,13 @@ func TestLiveViewShowsNodes(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "sha256 abc") {
 		t.Errorf("no closing table in %q", out.String())
+	}
+}
+
+func TestLossesAreDrawn(t *testing.T) {
+	for want, values := range map[string][]float64{"▁": {1}, "▁▁": {2, 2}, "█▅▁": {3, 2, 1}, "▁▁!!": {-1, 5, math.Inf(1), math.Inf(1)}, "▁▁!": {1, 2, math.NaN()}} {
+		if got := spark(values); got != want {
+			t.Errorf("%v is drawn as %s, want %s", values, got, want)
+		}
 	}
 }

@@ -25,6 +25,7 @@ type following struct {
 	mu    sync.Mutex // of view and what is below
 	seen  health
 	lines []string
+	last  *api.Change // the newest change of generation
 }
 
 // Looking at the nodes of a job that is followed.
@@ -138,6 +139,10 @@ func (f *following) look(ctx context.Context) {
 	if err == nil {
 		nodes, err = f.client.Nodes(ctx)
 	}
+	last := f.last // which only this changes
+	if err == nil {
+		last, err = f.newest(ctx, j)
+	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return
 	}
@@ -147,11 +152,29 @@ func (f *following) look(ctx context.Context) {
 		f.show(append([]string{"  the cluster does not answer: " + strings.ReplaceAll(err.Error(), "\n", " ")}, f.lines...))
 		return
 	}
-	for _, note := range f.seen.changes(j, nodes) {
+	notes := f.seen.changes(j, nodes)
+	if last != nil && last.From != "" && (f.last == nil || f.last.Generation != last.Generation || f.last.From == "") {
+		notes = append(notes, fmt.Sprintf("job %s, generation %d %s", j.ID, last.Generation, last.Origin))
+	}
+	f.last = last
+	for _, note := range notes {
 		f.view.Event(api.Event{Event: "note", Job: j.Name, Message: note})
 	}
-	f.lines = nodeLines(j, nodes)
+	f.lines = treeLines(j, nodes, f.last)
 	f.show(f.lines)
+}
+
+// newest returns the newest change of generation, asking for it until training has gone
+// on in it; nil where there is none.
+func (f *following) newest(ctx context.Context, j api.JobRecord) (*api.Change, error) {
+	if j.Status.Generation < 2 || f.last != nil && f.last.Generation == j.Status.Generation && f.last.From != "" {
+		return f.last, nil
+	}
+	h, err := f.client.History(ctx, j.ID)
+	if err != nil || len(h.Changes) == 0 {
+		return f.last, err
+	}
+	return &h.Changes[len(h.Changes)-1], nil
 }
 
 func (f *following) show(lines []string) {
@@ -167,6 +190,7 @@ type health struct {
 	generation int
 	stalled    bool
 	nodes      map[string]string // states
+	findings   map[string]bool   // by node and reason
 }
 
 // changes words what is new since the last look.
@@ -183,7 +207,7 @@ func (h *health) changes(j api.JobRecord, nodes []api.NodeRecord) []string {
 	case s.Stalled != "" && !h.stalled:
 		out = append(out, fmt.Sprintf("job %s: %s", j.ID, s.Stalled))
 	}
-	states := map[string]string{}
+	states, findings := map[string]string{}, map[string]bool{}
 	for _, n := range nodes {
 		if j.Plan.Worker(n.Name) < 0 && h.nodes[n.Name] == "" {
 			continue // has never been of the job
@@ -196,7 +220,14 @@ func (h *health) changes(j api.JobRecord, nodes []api.NodeRecord) []string {
 			}
 			out = append(out, fmt.Sprintf("node %s is %s%s", n.Name, n.State, why))
 		}
+		for _, x := range n.Health {
+			about := n.Name + ": " + x.Reason
+			if !h.findings[about] && n.Reason != x.Reason {
+				out = append(out, fmt.Sprintf("node %s (%s)", about, x.Severity))
+			}
+			findings[about] = true
+		}
 	}
-	*h = health{s.State, j.Reason, max(h.generation, s.Generation), s.Stalled != "", states}
+	*h = health{s.State, j.Reason, max(h.generation, s.Generation), s.Stalled != "", states, findings}
 	return out
 }

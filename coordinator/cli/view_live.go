@@ -3,6 +3,8 @@ package cli
 import (
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +28,7 @@ type liveView struct {
 	opened   time.Time
 	started  time.Duration // of the title, since the job started
 	seen     int
+	losses   []float64 // of the last steps
 }
 
 // row is a line that stays at the bottom.
@@ -48,7 +51,9 @@ func (v *liveView) Event(e api.Event) {
 		v.say(phaseLine(e))
 	case e.Step != nil:
 		s := *e.Step
-		v.advance("train", s.Step, s.Steps, fmt.Sprintf("loss %.4f  %s tok/s", s.Loss, rate(s)), v.since(e))
+		v.losses = append(v.losses, s.Loss)
+		v.losses = v.losses[max(0, len(v.losses)-mostLosses):]
+		v.advance("train", s.Step, s.Steps, fmt.Sprintf("loss %.4f %s  %s tok/s", s.Loss, spark(v.losses), rate(s)), v.since(e))
 	case e.Event == "progress":
 		v.advance(e.Of, e.Done, e.Total, "", v.since(e))
 	case e.Score != nil:
@@ -57,6 +62,28 @@ func (v *liveView) Event(e api.Event) {
 	case e.Message != "":
 		v.say("  " + e.Message)
 	}
+}
+
+// mostLosses is how many steps the curve of the loss has.
+const mostLosses = 12
+
+// spark draws values in as many characters, the lowest of them at the bottom.
+func spark(values []float64) string {
+	const levels = "▁▂▃▄▅▆▇█"
+	bars := []rune(levels)
+	lo, hi := slices.Min(values), slices.Max(values)
+	out := make([]rune, len(values))
+	for i, x := range values {
+		switch {
+		case math.IsNaN(x) || math.IsInf(x, 0):
+			out[i] = '!'
+		case math.IsNaN(lo) || math.IsInf(hi-lo, 0) || hi == lo:
+			out[i] = bars[0]
+		default:
+			out[i] = bars[int(math.Round((x-lo)/(hi-lo)*float64(len(bars)-1)))]
+		}
+	}
+	return string(out)
 }
 
 // since is when an event happened, from the start of the job: a job that is

@@ -19,15 +19,21 @@ function nextOf(causes, g) {
   return after.length ? causes.get(Math.min(...after)) : undefined;
 }
 
+// planOf is why and on which nodes a generation was planned, as it was decided.
+function planOf(run, g) {
+  const head = `generation ${g}: `;
+  return run.history.decisions.find(d => d.action === 'planned' && d.reason.startsWith(head))?.reason.slice(head.length) ?? '';
+}
+
 function generation(store, run, g, began, ended) {
   const j = run.job, current = g === j.status.generation;
   const ranks = current ? j.status.ranks : run.past.get(g);
   const how = current ? (over(j.status.state) ? 'the last' : began && !began.from ? 'is taking over' : 'works') : 'over';
   return html`<li key=${g} data-generation=${g}><details open=${current}>
     <summary><b>Generation ${g}</b> <span class=${current ? 'good' : 'note'}>${how}</span></summary>
-    ${began && html`<p class="why">Began ${moment(began.planned)}, because ${began.cause}. ${began.from ? `${began.pause > 0 ? seconds(began.pause) : 'An unknown time'} without steps, ${began.steps_lost} made again.` : ''}</p>`}
+    ${began && html`<p class="why">Began ${moment(began.planned)}, because ${planOf(run, g) || began.cause}. ${began.from ? `${began.pause > 0 ? seconds(began.pause) : 'An unknown time'} without steps, ${began.steps_lost} made again.` : ''}</p>`}
     ${ended && html`<p class="why">Ended: ${ended.cause}</p>`}
-    ${current && j.planned && !began && html`<p class="why">${j.planned}</p>`}
+    ${planOf(run, g) && !began && html`<p class="why">${planOf(run, g)}</p>`}
     ${ranks?.length ? html`<ul>${ranks.map((r, i) => rank(store, run, r, i, current))}</ul>` : html`<p class="none">Its ranks were not seen by this page.</p>`}
   </details></li>`;
 }
