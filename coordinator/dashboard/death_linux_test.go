@@ -51,8 +51,8 @@ func TestADeathIsShown(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", bin, "ressa").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	overview, whole := open(t, 1920, 1080, "light"), open(t, 1920, 1080, "dark")
-	whole.expected = func(text string) bool { return strings.Contains(text, "/trace?step=") } // a step may not be in memory any more
+	overview, whole := open(t, 1920, 1080, "light"), open(t, 1440, 900, "dark")
+	whole.expected = func(text string) bool { return strings.Contains(text, "/trace") } // a step may not be in memory any more
 	c := local.DefaultConfig(bin, 3, slog.New(slog.DiscardHandler))
 	c.Dir, c.Deadline = t.TempDir(), 2*time.Minute
 	l, err := local.Start(t.Context(), c)
@@ -101,6 +101,9 @@ func TestADeathIsShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	lost, changed, recovered := overview.noted("lost"), whole.noted("changed"), whole.noted("recovered")
+	if screenshots() != "" { // with a step, where nodes tell of one
+		whole.do(chromedp.Sleep(5 * time.Second))
+	}
 	whole.shot("real-recovered")
 	overview.shot("real-cluster")
 	h, err := cl.History(ctx, j.ID)

@@ -61,7 +61,7 @@ func newFake(t *testing.T) *fake {
 		defer f.mu.Unlock()
 		if f.trace == nil {
 			w.WriteHeader(http.StatusNotFound)
-			f.answer(w, api.Error{Message: "no node has step " + r.URL.Query().Get("step") + " in memory any more"})
+			f.answer(w, api.Error{Message: "no node has the step in memory any more"})
 			return
 		}
 		f.answer(w, f.trace)

@@ -13,11 +13,20 @@ import (
 	"ressa/coordinator/api"
 )
 
-// looks are the windows that every page has to fit.
-var looks = []struct {
+// look is a window.
+type look struct {
 	width, height int64
 	scheme        string
-}{{360, 740, "light"}, {360, 740, "dark"}, {1920, 1080, "light"}, {1920, 1080, "dark"}}
+}
+
+// looks are the windows that every page has to fit.
+func looks() []look {
+	all := []look{{360, 740, "light"}, {1920, 1080, "dark"}, {360, 740, "dark"}, {1920, 1080, "light"}}
+	if testing.Short() {
+		return all[:2]
+	}
+	return all
+}
 
 // repairing is a cluster with a job that trains on four nodes after the loss of one.
 func repairing(t *testing.T) *fake {
@@ -95,18 +104,18 @@ func traced(job string) *api.Trace {
 	root := add("t1", "vision", "step", "", 0, 300)
 	for m := range 8 {
 		at, lang := float64(m)*18, []string{"t3", "t4"}[m%2]
-		mb := add("t1", "vision", "microbatch", root, at, at+170, "ressa.microbatch", fmt.Sprint(m))
+		mb := add("t1", "trainer", "microbatch", root, at, at+170, "ressa.microbatch", fmt.Sprint(m))
 		of := []string{"ressa.microbatch", fmt.Sprint(m), "ressa.stage", "0"}
 		add("t1", "vision", "vision.forward", mb, at, at+17, of...)
-		add("t1", "vision", "features.send", mb, at+17, at+22, append(of, "ressa.bytes", "524288", "ressa.edge", "features", "ressa.peer", lang)...)
+		add("t1", "vision", "activations.send", mb, at+17, at+22, append(of, "ressa.bytes", "524288", "ressa.edge", "features", "ressa.peer", lang)...)
 		begun := 24 + float64(m/2)*56
 		lm := add(lang, "language", "microbatch", root, begun-4, begun+52, of...)
-		add(lang, "language", "features.recv", lm, begun-4, begun, of...)
+		add(lang, "language", "activations.recv", lm, begun-4, begun, of...)
 		add(lang, "language", "language.forward", lm, begun, begun+16, of...)
 		add(lang, "language", "teacher.forward", lm, begun+16, begun+28, of...)
 		add(lang, "language", "loss", lm, begun+28, begun+31, of...)
 		add(lang, "language", "language.backward", lm, begun+31, begun+50, of...)
-		add(lang, "language", "gradient.send", lm, begun+50, begun+52, of...)
+		add(lang, "language", "activations.send", lm, begun+50, begun+52, of...)
 		back := begun + 54
 		add("t1", "vision", "vision.backward", mb, max(back, 150+float64(m)*9), max(back, 150+float64(m)*9)+9, of...)
 	}
@@ -119,7 +128,7 @@ func traced(job string) *api.Trace {
 
 // What is there is shown, fits the window, and raises no error, in all windows.
 func TestPagesFitTheirWindows(t *testing.T) {
-	for _, l := range looks {
+	for _, l := range looks() {
 		t.Run(fmt.Sprint(l.width, l.scheme), func(t *testing.T) {
 			f := repairing(t)
 			b := open(t, l.width, l.height, l.scheme)
@@ -147,7 +156,7 @@ func TestPagesFitTheirWindows(t *testing.T) {
 // No job, one and hundreds; names as long as they may be and as hostile as they could be.
 func TestPagesTakeAnyJobs(t *testing.T) {
 	hostile := `<img src=x onerror="document.title='taken'"><script>document.title='taken'</script>"'&` + "\u202e"
-	for _, l := range looks {
+	for _, l := range looks() {
 		t.Run(fmt.Sprint(l.width, l.scheme), func(t *testing.T) {
 			none, f := newFake(t), newFake(t)
 			b := open(t, l.width, l.height, l.scheme)
@@ -280,7 +289,7 @@ func TestPagesSayWhatIsMissing(t *testing.T) {
 	b.expected = func(text string) bool { return strings.Contains(text, "404") || strings.Contains(text, "ERR_") }
 	f.trace = nil
 	b.do(chromedp.Navigate(f.url + "/#/jobs/abcdefgh"))
-	b.until("the trace is missing", `document.querySelector('#timeline')?.innerText.includes('No trace of step 40: no node has step 40 in memory any more')`)
+	b.until("the trace is missing", `document.querySelector('#timeline')?.innerText.includes('No trace of step 40: no node has the step in memory any more')`)
 	b.do(chromedp.Navigate(f.url + "/#/jobs/nosuchjob"))
 	b.until("the job is missing", `document.querySelector('main').innerText.includes('job nosuchjob: not found')`)
 	b.do(chromedp.Navigate(f.url + "/#/"))

@@ -143,6 +143,42 @@ func TestWatchersHearWhatChanges(t *testing.T) {
 	}
 }
 
+// When the leader goes, streams end, whoever passes them on, and the next leader's can
+// be had from the same coordinator.
+func TestWatchersGoOnWithTheNextLeader(t *testing.T) {
+	a := start(t, "a")
+	cl := a.client()
+	eventually(t, "a leads", func() bool { return cl.Ready(t.Context()) == nil })
+	b, c := start(t, "b", a.url), start(t, "c", a.url)
+	for _, m := range []*coordinator{b, c} {
+		eventually(t, "it follows", func() bool { who, _, ok := m.Leader(); return ok && who.ID == "a" && len(m.Members()) == 3 })
+	}
+	events := watched(t, b.url+"/v1/watch")
+	next(t, events, "everything", func(e api.Watched) bool { return e.First })
+	a.stop()
+	late := time.After(20 * time.Second)
+	for open := true; open; {
+		select {
+		case _, open = <-events:
+		case <-late:
+			t.Fatal("the stream of the leader that is gone has not ended")
+		}
+	}
+	eventually(t, "another leads", func() bool { who, _, ok := b.Leader(); return ok && who.ID != "a" })
+	eventually(t, "there is a stream again", func() bool {
+		resp, err := http.Get(b.url + "/readyz")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+	e, _ := next(t, watched(t, b.url+"/v1/watch"), "everything", func(e api.Watched) bool { return e.First })
+	if e.Cluster == nil || e.Cluster.Leader == "a" {
+		t.Errorf("the next leader says %+v", e.Cluster)
+	}
+}
+
 // A watcher that reads nothing delays nobody and is given up, so that nothing is kept
 // for it.
 func TestSlowWatchersCostNobody(t *testing.T) {

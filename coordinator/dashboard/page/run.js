@@ -115,16 +115,20 @@ export class Run {
     }, this.trace.asked ? wait : 0);
   }
 
+  // askTrace asks for a step, or for the newest that all nodes have finished.
   async askTrace() {
-    const t = this.trace, step = t.newest ? this.last?.step ?? 0 : t.step;
+    const t = this.trace, newest = t.newest, step = t.step;
     t.asked = performance.now();
-    t.step = step;
-    if (step === 0 || document.hidden) return;
+    if (document.hidden) return;
     try {
-      const answer = await fetch(withQuery(`/v1/jobs/${this.id}/trace`, {step}));
+      const of = newest ? {} : {step, generation: this.steps.get(step)?.generation};
+      const answer = await fetch(withQuery(`/v1/jobs/${this.id}/trace`, of));
       const said = await answer.json();
       if (!answer.ok) throw new Error(said.error ?? answer.statusText);
-      if (t.newest || t.step === step) { t.data = said; t.why = ''; }
+      if (t.newest !== newest || !newest && t.step !== step) return; // something else is looked at by now
+      t.data = said;
+      t.step = said.step;
+      t.why = '';
     } catch (e) {
       t.why = e.message;
       if (!t.newest) t.data = null;

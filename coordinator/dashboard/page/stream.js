@@ -1,7 +1,7 @@
 // A stream of server-sent events that is opened again when it breaks, closed while
 // nobody looks at the page, and counts as broken when it is silent for too long.
 
-const silence = 25000, pauses = [250, 500, 1000, 2000, 4000];
+const silence = 25000, pauses = [200, 400, 800, 1000];
 
 // follow opens address() and hands each event's data to take. options: last, a function
 // for the last event of a stream that ends; alive(ok, why) hears whether it is open;

@@ -22,7 +22,7 @@ export function timeline(store, run) {
   const t = run.trace, steps = [...run.steps.keys()].sort((a, b) => a - b);
   if (!steps.length) return html`<p class="none">No step was made yet.</p>`;
   const first = steps[0], last = steps.at(-1);
-  const shown = t.step || last;
+  const shown = t.newest && !t.data ? last : t.step || last;
   const go = n => run.showStep(Math.min(last, Math.max(first, n)));
   const made = run.steps.get(shown);
   return html`<div class="stepbar">
