@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +28,8 @@ type fake struct {
 	lines []api.LogLine // events and log of every job
 	trace *api.Trace
 	posts []string
+	after []string         // where streams of lines went on
+	cut   func()           // breaks all connections
 	tell  chan api.Watched // later events; nil for none
 }
 
@@ -77,7 +80,7 @@ func newFake(t *testing.T) *fake {
 		f.answer(w, struct{}{})
 	})
 	s := httptest.NewServer(mux)
-	f.url = s.URL
+	f.url, f.cut = s.URL, s.CloseClientConnections
 	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
 	return f
 }
@@ -110,8 +113,12 @@ func (f *fake) stream(wanted func(api.LogLine) bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		f.mu.Lock()
+		after, _ := strconv.Atoi(r.URL.Query().Get("after"))
+		if after > 0 {
+			f.after = append(f.after, r.URL.Path)
+		}
 		for i, l := range f.lines {
-			if wanted(l) {
+			if i >= after && wanted(l) {
 				fmt.Fprintf(w, "id: %d\ndata: ", i+1)
 				f.answer(w, l)
 				fmt.Fprint(w, "\n")

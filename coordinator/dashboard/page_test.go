@@ -295,3 +295,31 @@ func TestPagesSayWhatIsMissing(t *testing.T) {
 	b.do(chromedp.Navigate(f.url + "/#/"))
 	b.until("the cluster is shown", `document.querySelector('.link.good')`)
 }
+
+// A page whose connections break says so, comes back by itself and goes on where it was.
+func TestPagesComeBack(t *testing.T) {
+	f := repairing(t)
+	b := open(t, 1280, 800, "light")
+	b.expected = func(text string) bool { return strings.Contains(text, "ERR_") }
+	b.do(chromedp.Navigate(f.url + "/#/jobs/abcdefgh"))
+	b.until("steps are drawn", `document.querySelectorAll('.duration').length === 40`)
+	eval[any](b, `[...document.querySelectorAll('#logs button')].at(-1).click()`)
+	b.until("the log is shown", `document.querySelectorAll('.line').length === 60`)
+	b.note("cut", `document.querySelector('.link.bad')?.textContent.includes('trying again')`)
+	b.note("back", `window.seen.cut && document.querySelector('.link.good')`)
+	f.cut()
+	if took := b.noted("back").Sub(b.noted("cut")); took > 3*time.Second {
+		t.Errorf("it came back after %v", took)
+	}
+	f.mu.Lock()
+	f.event(0, 2, api.Event{Event: "step", Step: &api.Step{Step: 41, Steps: 120, Loss: 1, Seconds: 0.3}})
+	f.line(api.LogLine{Generation: 2, Text: "one more"})
+	f.mu.Unlock()
+	f.cut()
+	b.until("what is new is there, once", `document.querySelectorAll('.duration').length === 41 && document.querySelectorAll('.line').length === 61`)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.after) < 4 {
+		t.Errorf("streams went on at %q, want twice each", f.after)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"ressa/coordinator/api"
@@ -87,5 +88,40 @@ func TestLinesAreKeptOnceAndInOrder(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A reader gets the lines from any number on, of a file that was written now or before.
+func TestLinesAreReadFromAnyNumber(t *testing.T) {
+	dir := t.TempDir()
+	const n = 3*offsetEvery + 7
+	for round, from := range []int{0, n} { // the second goes on with what the first has left
+		s, err := Open(dir, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := from; i < from+n; i++ {
+			if err := s.Add(Log, api.LogLine{Job: "abc", Generation: 1, Node: "n1", Seq: uint64(i + 1), Text: strings.Repeat("x", i%90)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if have, err := s.Count("abc", Log); err != nil || have != from+n {
+			t.Errorf("%d lines, %v, want %d", have, err, from+n)
+		}
+		for _, at := range []int{0, 1, offsetEvery - 1, offsetEvery, offsetEvery + 1, 2*offsetEvery + 100, from + n - 1, from + n} {
+			lines, _, err := s.Read("abc", Log, at, 2)
+			if err != nil || len(lines) != min(2, from+n-at) {
+				t.Fatalf("round %d: %d lines from %d, %v", round, len(lines), at, err)
+			}
+			for i, raw := range lines {
+				var l api.LogLine
+				if err := json.Unmarshal(raw, &l); err != nil || l.Seq != uint64(at+i+1) {
+					t.Errorf("round %d: line %d is number %d, %v", round, at+i, l.Seq, err)
+				}
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -31,6 +31,12 @@ export class Run {
     clearTimeout(this.trace.timer);
   }
 
+  // reopen follows a connection that was lost and is back.
+  reopen() {
+    this.stopEvents?.again?.();
+    this.log.stop.again?.();
+  }
+
   // take hears what the cluster says.
   take(e) {
     if (e.job) {
@@ -55,8 +61,9 @@ export class Run {
     if (!e || line.worker !== 0 && e.event !== 'note') return;
     if (e.step) {
       const s = {...e.step, generation: line.generation, at: Date.parse(line.at) / 1000};
+      if (this.steps.get(s.step)?.generation > s.generation) return; // lines of an older one came late
       this.steps.set(s.step, s);
-      this.last = s;
+      if (!this.last || s.generation > this.last.generation || s.generation === this.last.generation && s.step > this.last.step) this.last = s;
       this.progress = null;
       if (this.trace.newest) this.wantTrace();
     }

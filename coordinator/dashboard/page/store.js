@@ -77,6 +77,7 @@ function take(e) {
     store.jobs.clear();
     store.nodes.clear();
     store.decisions = [];
+    store.run?.reopen();
   }
   if (e.cluster) store.cluster = e.cluster;
   for (const n of e.nodes ?? []) {

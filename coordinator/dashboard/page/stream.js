@@ -52,6 +52,9 @@ export function follow(address, take, options = {}) {
     drop();
     document.removeEventListener('visibilitychange', seen);
   };
+  // again opens the stream anew where it is open: it may be broken without anybody's
+  // having been told.
+  stop.again = () => { if (!closed && source) open(); };
   document.addEventListener('visibilitychange', seen);
   if (!document.hidden) open();
   return stop;
