@@ -84,6 +84,12 @@ func repairing(t *testing.T) *fake {
 		f.line(api.LogLine{Job: j.ID, Generation: 2, Worker: i % 3, Level: level, Text: fmt.Sprintf("step %d took %d ms", i, 300+i)})
 	}
 	f.trace = traced(j.ID)
+	done := f.job("finished", "fashiongrid-4-8", api.Succeeded)
+	recovery := 0.6333
+	score := func(s float64) *api.Score { return &api.Score{Score: s, Low: s - 2, High: s + 2} }
+	done.Status.Step, done.Status.Generation, done.Ended, done.Reason = 120, 2, time.Now(), "all workers succeeded"
+	done.Result = &api.Result{State: api.Succeeded, Dense: score(78.2), Pruned: score(48.2), Repaired: score(67.2), Blind: score(31), Recovery: &recovery}
+	f.now.Jobs[1] = *done
 	return f
 }
 
@@ -136,6 +142,13 @@ func TestPagesFitTheirWindows(t *testing.T) {
 			b.until("the nodes are shown", `document.querySelectorAll('[data-node]').length === 6 && document.querySelector('[data-job=abcdefgh]')`)
 			b.fits()
 			b.shot(fmt.Sprintf("cluster-%d-%s", l.width, l.scheme))
+			if row := eval[string](b, `document.querySelector('[data-job=finished]').textContent`); !strings.Contains(row, "67.20 %") || !strings.Contains(row, "63.33 %") {
+				t.Errorf("the job that ended is shown as %q", row)
+			}
+			b.do(chromedp.Navigate(f.url + "/#/jobs/finished"))
+			b.until("its scores are shown", `document.querySelectorAll('.scores tbody tr').length === 4 && document.querySelector('#scores').innerText.includes('63.33')`)
+			b.fits()
+			b.shot(fmt.Sprintf("finished-%d-%s", l.width, l.scheme))
 			b.do(chromedp.Navigate(f.url + "/#/jobs/abcdefgh"))
 			b.until("the trace is drawn", `document.querySelectorAll('.rankline .span').length > 50`)
 			b.until("curves, scores and sparsity are drawn", `document.querySelectorAll('path.curve').length === 4 && document.querySelectorAll('.scores tbody tr').length === 2 && document.querySelectorAll('.map td').length === 48`)
@@ -143,7 +156,7 @@ func TestPagesFitTheirWindows(t *testing.T) {
 			b.until("the log is shown", `document.querySelectorAll('.line').length === 60`)
 			b.fits()
 			b.shot(fmt.Sprintf("job-%d-%s", l.width, l.scheme))
-			if text := eval[string](b, `document.querySelector('.notice').innerText`); !strings.Contains(text, "Recovered: generation 2") || !strings.Contains(text, "node t2 is lost") {
+			if text := eval[string](b, `document.querySelector('.notice').textContent`); !strings.Contains(text, "Recovered: generation 2") || !strings.Contains(text, "node t2 is lost") {
 				t.Errorf("the recovery is told as %q", text)
 			}
 			if link := eval[string](b, `document.querySelector('.stepbar a').getAttribute('href')`); link != "/trace/abcdefgh/2/40" {
