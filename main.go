@@ -76,6 +76,8 @@ func (process) Validate(ctx context.Context, j api.Job) error { return compute.V
 
 func (process) Status(dir string) (api.Status, error) { return compute.Status(dir) }
 
+func (process) Trace(dir string, step int) (api.Trace, error) { return compute.Trace(dir, step) }
+
 // version is the module's version and the commit it was built from, where the
 // build recorded them.
 func version() string {

@@ -40,6 +40,14 @@ func InspectSubject(node string) string { return "ressa.node." + node + ".inspec
 // FilesSubject is where a node answers a [FileRequest].
 func FilesSubject(node string) string { return "ressa.node." + node + ".files" }
 
+// TraceSubject is where a node answers a [TraceRequest], ProfileSubject where it answers
+// a [ProfileRequest] after any number of replies with [HeaderBusy]. Where there is no
+// answer, [HeaderError] says why.
+func TraceSubject(node string) string { return "ressa.node." + node + ".trace" }
+
+// ProfileSubject is described beside [TraceSubject].
+func ProfileSubject(node string) string { return "ressa.node." + node + ".profile" }
+
 // FileRequest asks the node of a job's worker 0 for the job's output: without a
 // path for its [Files]; with one for at most Limit bytes of that file from
 // Offset, which are the reply, under [HeaderSize].

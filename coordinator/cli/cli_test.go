@@ -19,6 +19,7 @@ type recorder struct {
 	job    api.Job
 	o      LocalOptions
 	status api.Status
+	trace  api.Trace
 	err    error
 }
 
@@ -37,6 +38,8 @@ func (r *recorder) Resume(_ context.Context, o LocalOptions) (api.Result, error)
 func (r *recorder) Validate(context.Context, api.Job) error { return r.err }
 
 func (r *recorder) Status(string) (api.Status, error) { return r.status, r.err }
+
+func (r *recorder) Trace(string, int) (api.Trace, error) { return r.trace, r.err }
 
 // run executes the command line with an environment and standard input.
 func run(t *testing.T, l Launcher, env map[string]string, stdin string, args ...string) (stdout, stderr string, err error) {

@@ -25,6 +25,7 @@ func (a *App) Commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.initCommand(), a.validateCommand(), a.planCommand(), a.repairCommand(), a.resumeCommand(),
 		a.statusCommand(), a.watchCommand(), a.logsCommand(), a.waitCommand(), a.cancelCommand(), a.explainCommand(), a.historyCommand(),
+		a.traceCommand(), a.profileCommand(),
 		a.nodesCommand(), a.nodeCommand(), a.coordinatorCommand(), a.operatorCommand(),
 		a.versionCommand(),
 	}

@@ -21,7 +21,7 @@ const (
 )
 
 func runNames() []string {
-	return []string{"state.json", "events.jsonl", "plot.png", "base", "checkpoints", "model", outputPart, resultFile, jobFile, ".lock"}
+	return []string{"state.json", "events.jsonl", "plot.png", "trace.json", "base", "checkpoints", "model", outputPart, resultFile, jobFile, ".lock"}
 }
 
 // outputFolder is where the output of a job of a cluster goes.

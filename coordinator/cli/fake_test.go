@@ -233,6 +233,10 @@ func (f *fake) job(w http.ResponseWriter, r *http.Request, id string, rest []str
 		}, Changes: changes()})
 	case "explain":
 		answer(w, api.Explanation{Lines: []string{"failed: worker 1 on node t2: step 7: loss NaN", "worker 0 on node t1: exchange with worker 1 is broken"}, Changes: changes()})
+	case "trace":
+		answer(w, traced(j.ID))
+	case "profile":
+		answer(w, f.profile(j.ID))
 	case "events":
 		f.stream(w, r, j, f.events)
 	case "logs":

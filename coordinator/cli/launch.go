@@ -27,4 +27,6 @@ type Launcher interface {
 	Validate(ctx context.Context, job api.Job) error
 	// Status reads the state of the run in a folder.
 	Status(dir string) (api.Status, error)
+	// Trace reads what the run in a folder kept of a step; 0 is its last.
+	Trace(dir string, step int) (api.Trace, error)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"ressa/coordinator/api"
+	"ressa/coordinator/api/telemetry"
 )
 
 // nodes reaches nodes over the hub.
@@ -34,6 +35,9 @@ func (m nodes) Inspect(ctx context.Context, node, spec string) (api.Inspection, 
 	if err != nil {
 		return found, fmt.Errorf("node %s: %w", node, err)
 	}
+	if why := msg.Header.Get(api.HeaderError); why != "" {
+		return found, fmt.Errorf("node %s: %s", node, why)
+	}
 	if err := json.Unmarshal(msg.Data, &found); err != nil {
 		return found, fmt.Errorf("node %s: inspection: %w", node, err)
 	}
@@ -51,7 +55,10 @@ func request(ctx context.Context, c *nats.Conn, subject string, data []byte) (*n
 		return nil, err
 	}
 	defer func() { _ = inbox.Unsubscribe() }() // fails where the connection is closed
-	if err := c.PublishRequest(subject, inbox.Subject, data); err != nil {
+	m := nats.NewMsg(subject)
+	m.Reply, m.Data = inbox.Subject, data
+	telemetry.Inject(ctx, m.Header)
+	if err := c.PublishMsg(m); err != nil {
 		return nil, err
 	}
 	for {

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"ressa/coordinator/api"
+	"ressa/coordinator/api/telemetry"
 )
 
 // filesWait bounds one request for a list of files, which a node has to hash, or
@@ -85,7 +86,10 @@ func (s *Server) files(r *http.Request, f api.FileRequest) (*nats.Msg, error) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), filesWait)
 	defer cancel()
-	m, err := s.Cluster.Hub().RequestWithContext(ctx, api.FilesSubject(j.Chief), raw)
+	ask := nats.NewMsg(api.FilesSubject(j.Chief))
+	ask.Data = raw
+	telemetry.Inject(ctx, ask.Header)
+	m, err := s.Cluster.Hub().RequestMsgWithContext(ctx, ask)
 	if errors.Is(err, nats.ErrNoResponders) {
 		return nil, &refusal{http.StatusServiceUnavailable, api.ExitFailed, fmt.Sprintf("node %s, which has the output of job %s, is not there", j.Chief, j.ID)}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"ressa/coordinator/api"
+	"ressa/coordinator/api/telemetry"
 	"ressa/coordinator/cluster"
 	"ressa/coordinator/joblog"
 	"ressa/coordinator/schedule"
@@ -138,6 +139,8 @@ func (s *Server) routes() []route {
 		{"POST", "/v1/jobs/{id}/checkpoints", leader, s.publish, "A checkpoint is on the disks of nodes", api.Published{}, struct{}{}},
 		{"GET", "/v1/jobs/{id}/output", anybody, s.output, "Files that a job has written", nil, api.Files{}},
 		{"GET", "/v1/jobs/{id}/output/{path...}", anybody, s.outputFile, "One file of a job's output", nil, nil},
+		{"GET", "/v1/jobs/{id}/trace", anybody, s.trace, "What the nodes of a job recorded of a step", nil, api.Trace{}},
+		{"GET", "/v1/jobs/{id}/profile", anybody, s.profile, "What the nodes of a job do during its next steps", nil, api.Profile{}},
 		{"POST", "/v1/plan", leader, s.plan, "Where a job would run, and why", api.JobRequest{}, api.PlanReply{}},
 		{"GET", "/v1/watch", leader, s.watch, "Jobs, nodes and coordinators as server-sent events of what has changed; ?job=ID tells one job in full", nil, nil},
 		{"GET", "/v1/nodes", confirmed, s.nodes, "All nodes, by name", nil, api.NodeList{}},
@@ -199,6 +202,7 @@ func (s *Server) serve(x route, w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, x.maxBody())
+	r = r.WithContext(telemetry.Extract(r.Context(), r.Header))
 	out, err := x.handle(w, r)
 	if errors.Is(err, state.ErrNotFound) && x.by == anybody {
 		// This member may be behind, also where it leads: as one that has just been started

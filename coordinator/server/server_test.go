@@ -295,6 +295,8 @@ func TestDescription(t *testing.T) {
 		{"GET", "/v1/jobs/nothing", nil, 404},
 		{"GET", "/v1/jobs/" + j.ID + "/history", nil, 200},
 		{"GET", "/v1/jobs/" + j.ID + "/explain", nil, 200},
+		{"GET", "/v1/jobs/" + j.ID + "/trace?step=x", nil, 400},
+		{"GET", "/v1/jobs/" + j.ID + "/profile?steps=0", nil, 400},
 		{"POST", "/v1/plan", api.JobRequest{Spec: api.DemoJob()}, 200},
 		{"GET", "/v1/nodes", nil, 200},
 		{"POST", "/v1/nodes/n9/beat", api.Beat{Session: "s", Tasks: []api.Task{}}, 200},

@@ -33,6 +33,10 @@ type Config struct {
 	Work func(ctx context.Context, p Part) (api.Result, error)
 	// Inspect says what a job costs, or what is wrong with it.
 	Inspect func(ctx context.Context, spec string) api.Inspection
+	// Trace returns what this node recorded of a step, Profile what its process does
+	// during the next ones; nil where nothing is recorded.
+	Trace   func(ask api.TraceRequest) (api.Trace, error)
+	Profile func(ctx context.Context, ask api.ProfileRequest) (api.NodeProfile, error)
 	// OrphanTimeout is how long workers go on without any coordinator.
 	OrphanTimeout time.Duration
 	// RegisterWait is how long the first registration is tried.

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"ressa/coordinator/api"
+	"ressa/coordinator/api/telemetry"
 )
 
 // connect connects to the hub, again when its members have changed.
@@ -30,6 +32,8 @@ func (a *agent) connect(ctx context.Context, urls []string) error {
 		api.NudgeSubject(a.Name):   func(*nats.Msg) { a.hurry() },
 		api.InspectSubject(a.Name): func(m *nats.Msg) { a.tasks.Go(func() { a.inspect(ctx, m) }) },
 		api.FilesSubject(a.Name):   func(m *nats.Msg) { a.tasks.Go(func() { a.files(ctx, m) }) },
+		api.TraceSubject(a.Name):   func(m *nats.Msg) { a.tasks.Go(func() { a.trace(m) }) },
+		api.ProfileSubject(a.Name): func(m *nats.Msg) { a.tasks.Go(func() { a.profile(ctx, m) }) },
 		api.LinesSubject(a.Name): func(m *nats.Msg) {
 			if err := a.said.asked(m, a.Now()); err != nil {
 				a.Logger.Debug("lines not sent", "error", err)
@@ -69,40 +73,66 @@ func (a *agent) conn() *nats.Conn {
 // inspectWait bounds a look at a job: the folder of a large model may be hashed.
 const inspectWait = 10 * time.Minute
 
-// inspect answers what a job costs, or what is wrong with it, and shows that it is
-// alive until it does. Replies go over the connection that there is by then.
+// inspect answers what a job costs, or what is wrong with it.
 func (a *agent) inspect(ctx context.Context, m *nats.Msg) {
-	ctx, cancel := context.WithTimeout(ctx, inspectWait)
-	defer cancel()
-	done := make(chan api.Inspection, 1)
-	a.tasks.Go(func() {
+	a.answer(ctx, m, inspectWait, func(ctx context.Context) (any, error) {
 		var ask api.Inspect
 		if err := json.Unmarshal(m.Data, &ask); err != nil {
-			done <- api.Inspection{Error: "inspect: " + err.Error(), ExitCode: api.ExitFailed}
-			return
+			return api.Inspection{Error: "inspect: " + err.Error(), ExitCode: api.ExitFailed}, nil
 		}
-		done <- a.Inspect(ctx, ask.Spec)
+		return a.Inspect(ctx, ask.Spec), nil
+	})
+}
+
+// answer works on a reply and shows that it is alive until it is there. Replies go over
+// the connection that there is by then.
+func (a *agent) answer(ctx context.Context, m *nats.Msg, wait time.Duration, work func(context.Context) (any, error)) {
+	ctx, cancel := context.WithTimeout(telemetry.Extract(ctx, m.Header), wait)
+	defer cancel()
+	type result struct {
+		value any
+		err   error
+	}
+	done := make(chan result, 1)
+	a.tasks.Go(func() {
+		v, err := work(ctx)
+		done <- result{v, err}
 	})
 	busy := time.NewTicker(api.BusyEvery)
 	defer busy.Stop()
 	for {
-		reply := nats.NewMsg(m.Reply)
 		select {
 		case <-busy.C:
+			reply := nats.NewMsg(m.Reply)
 			reply.Header.Set(api.HeaderBusy, "1")
 			_ = a.conn().PublishMsg(reply) // the next one, or the reply, tells as much
 		case found := <-done:
-			var err error
-			if reply.Data, err = json.Marshal(found); err == nil {
-				err = a.conn().PublishMsg(reply)
-			}
-			if err != nil {
-				a.Logger.Warn("inspection not answered", "error", err)
-			}
+			a.reply(m, found.value, found.err)
 			return
 		}
 	}
 }
+
+// reply answers with a value as JSON, or says why there is none.
+func (a *agent) reply(m *nats.Msg, value any, err error) {
+	reply, conn := nats.NewMsg(m.Reply), a.conn()
+	if err == nil {
+		reply.Data, err = json.Marshal(value)
+	}
+	if largest := conn.MaxPayload(); err == nil && int64(len(reply.Data)) > largest {
+		err = fmt.Errorf("the answer has %d bytes, the hub takes %d", len(reply.Data), largest)
+	}
+	if err != nil {
+		reply.Data = nil
+		reply.Header.Set(api.HeaderError, line(err.Error()))
+	}
+	if err := conn.PublishMsg(reply); err != nil {
+		a.Logger.Warn("request not answered", "subject", m.Subject, "error", err)
+	}
+}
+
+// line makes a text one that a header can hold.
+func line(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // files answers with the output of a job.
 func (a *agent) files(ctx context.Context, m *nats.Msg) {

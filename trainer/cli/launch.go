@@ -56,6 +56,9 @@ func Validate(ctx context.Context, j api.Job) error {
 // Status reads the state of the run in a folder.
 func Status(dir string) (api.Status, error) { return job.Status(dir, time.Now()) }
 
+// Trace reads what the run in a folder kept of a step; 0 is its last.
+func Trace(dir string, step int) (api.Trace, error) { return job.Trace(dir, step) }
+
 func (l Launch) options(d *opened, t *trace.Recorder) job.Options {
 	return job.Options{Dir: l.Dir, Device: d.Device, On: d.String(), Lanes: d.Lanes, Replace: l.Replace, Trace: t, Emit: l.Emit, Log: l.Log, Now: time.Now}
 }

@@ -27,6 +27,7 @@ type node struct {
 	name    string
 	version string
 	sinks   sinks
+	past    trace.Past
 
 	mu   sync.Mutex
 	kept *keeping
@@ -135,6 +136,7 @@ func (n *node) work(ctx context.Context, p agent.Part) (api.Result, error) {
 	}
 	recorder := trace.New(trace.Config{Job: p.Job, Generation: p.Generation, Node: n.name, Worker: p.Worker, Version: n.version, Every: j.Trace.Every,
 		Keep: keptSteps, Sink: n.sinks.of(ctx, j, p.Log)})
+	n.past.Add(recorder)
 	r, err := job.Work(p.Activity.Track(ctx), j, job.Options{Dir: p.Dir, Device: k.device.Device, On: k.device.String(), Lanes: k.device.Lanes, Trace: recorder, Emit: p.Emit, Log: p.Log, Now: time.Now, Team: t, Generation: p.Generation, Memory: &k.memory, Publish: p.Publish,
 		Progress: func(x job.Progress) { p.Progress(x.Phase, x.Step, x.Microbatches) }, WentOn: p.WentOn})
 	return r, errors.Join(err, n.give(k, err == nil))

@@ -20,6 +20,8 @@ import (
 const (
 	// keptSteps is how many steps of a job can be looked at afterwards.
 	keptSteps = 64
+	// keptGenerations is of how many generations a node keeps them.
+	keptGenerations = 4
 	// lastSpans is how long a process that ends waits for a collector to take its spans.
 	lastSpans = 3 * time.Second
 )

@@ -28,6 +28,7 @@ const (
 	eventsFile = "events.jsonl"
 	resultFile = "result.json"
 	plotFile   = "plot.png"
+	traceFile  = "trace.json"
 	lockFile   = ".lock"
 )
 
@@ -68,7 +69,7 @@ func (f *folder) path(name string) string { return filepath.Join(f.dir, name) }
 // runNames are what a run leaves in its folder. The job, by which a run is known,
 // comes last, so that one that was discarded in part is still one.
 func runNames() []string {
-	return []string{stateFile, eventsFile, resultFile, plotFile, "base", "checkpoints", "model", "output", jobFile}
+	return []string{stateFile, eventsFile, resultFile, plotFile, traceFile, "base", "checkpoints", "model", "output", jobFile}
 }
 
 // fresh makes sure that the folder holds no run, discarding one with replace, and

@@ -110,6 +110,9 @@ func (r *run) finish(ctx context.Context, err error) (api.Result, error) {
 	if !writes {
 		return *res, err
 	}
+	if err := r.writeTraces(); err != nil { // also of a run that failed
+		r.Log.Warn("last steps not kept", "error", err)
+	}
 	if r.prepared || r.resumed || res.State == api.Cancelled && r.Team == nil {
 		r.save(res.State)
 	} else {

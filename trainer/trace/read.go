@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"cmp"
 	"slices"
 
 	"go.opentelemetry.io/otel/codes"
@@ -27,15 +26,10 @@ func (r *Recorder) Read(step int) (api.Trace, bool) {
 		for _, x := range s.spans {
 			t.Spans = append(t.Spans, spanOf(x))
 		}
-		Sort(t.Spans)
+		t.Sort()
 		return t, true
 	}
 	return api.Trace{}, false
-}
-
-// Sort sorts spans by their start.
-func Sort(spans []api.Span) {
-	slices.SortStableFunc(spans, func(a, b api.Span) int { return cmp.Or(a.Start.Compare(b.Start), -a.End.Compare(b.End)) })
 }
 
 func spanOf(x sdk.ReadOnlySpan) api.Span {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"ressa/coordinator/api"
+	"ressa/coordinator/api/telemetry"
 )
 
 // Config says which coordinators to call and how long to try.
@@ -209,6 +210,7 @@ func (c *Client) attempt(ctx context.Context, r request, to *url.URL, read func(
 	if err != nil {
 		return err
 	}
+	telemetry.Inject(ctx, req.Header)
 	for k, v := range r.header {
 		req.Header[k] = v
 	}
