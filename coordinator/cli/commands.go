@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ressa/coordinator/api"
+	"ressa/coordinator/api/telemetry"
 	"ressa/coordinator/local"
 )
 
@@ -43,6 +44,9 @@ func (a *App) Root(verbs ...*cobra.Command) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Context() != nil {
+				cmd.SetContext(telemetry.Fresh().Unrecorded(cmd.Context()))
+			}
 			return a.Environment.Settle(cmd)
 		},
 	}

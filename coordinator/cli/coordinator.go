@@ -16,6 +16,7 @@ import (
 	"ressa/coordinator/dashboard"
 	"ressa/coordinator/joblog"
 	"ressa/coordinator/server"
+	"ressa/coordinator/spans"
 )
 
 // stopWait bounds a clean stop.
@@ -75,6 +76,10 @@ func coordinate(ctx context.Context, c cluster.Config, page http.Handler) (err e
 	if err := lines.Listen(m.Hub()); err != nil {
 		return err
 	}
+	telling, stop := context.WithCancel(ctx)
+	told := make(chan struct{})
+	go func() { defer close(told); spans.Run(telling, tellingOf(m, c)) }()
+	defer func() { stop(); <-told }()
 	s := server.New(server.Config{Cluster: m, Lines: lines, TLS: c.TLS, Logger: c.Logger, Version: c.Version, Page: page})
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(m.Listener()) }()

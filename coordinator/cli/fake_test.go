@@ -18,7 +18,10 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"ressa/coordinator/api"
+	"ressa/coordinator/api/telemetry"
 	"ressa/coordinator/local"
 	"ressa/coordinator/snapshot"
 	"ressa/coordinator/state"
@@ -64,6 +67,7 @@ type fake struct {
 	files  map[string]string // contents that are served
 	listed []api.File        // what is said of them
 	calls  []string
+	traces []string // what the calls carried: trace IDs, sampled or not
 	asked  api.JobRequest
 	hang   chan struct{} // not nil: a stream stays open until it is closed
 }
@@ -100,6 +104,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls = append(f.calls, r.Method+" "+r.URL.RequestURI())
+	from := trace.SpanContextFromContext(telemetry.Extract(context.Background(), r.Header))
+	f.traces = append(f.traces, fmt.Sprint(from.TraceID(), from.IsSampled()))
 	part := strings.Split(strings.TrimPrefix(r.URL.Path, "/v1/"), "/")
 	switch {
 	case r.Method == http.MethodPost && (part[0] == "plan" || r.URL.Path == "/v1/jobs"):

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -92,7 +93,8 @@ func (a *App) repairOnCluster(cmd *cobra.Command, p *Placement, f *RunFlags, spe
 		return err
 	}
 	defer folder.release()
-	return a.onCluster(cmd, p, f, filepath.Dir(f.Dir), patienceOfAJob, func(ctx context.Context, c *client.Client) error {
+	return a.onCluster(cmd, p, f, filepath.Dir(f.Dir), patienceOfAJob, func(ctx context.Context, c *client.Client) (err error) {
+		began := time.Now()
 		if p.Local > 0 {
 			if err := offered(ctx, c, spec); err != nil {
 				return err
@@ -102,6 +104,8 @@ func (a *App) repairOnCluster(cmd *cobra.Command, p *Placement, f *RunFlags, spe
 		if err != nil {
 			return err
 		}
+		ctx, end := a.follows(ctx, j.ID, spec, began, f.logger(cmd.ErrOrStderr()))
+		defer func() { end(err) }()
 		to := &following{client: c, view: view, job: j, folder: folder}
 		if p.List != "" {
 			to.back = comeBack(j.ID, p.List, f.Dir)

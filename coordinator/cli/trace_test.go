@@ -213,3 +213,24 @@ func TestAProfileThatFailsLeavesNothing(t *testing.T) {
 		t.Errorf("left %v, %v", entries, err)
 	}
 }
+
+// Once a job is known, what a followed repair asks is of the job's trace.
+func TestRequestsCarryTheirTrace(t *testing.T) {
+	f := known(t)
+	f.list("result.json", "{}")
+	if _, _, err := f.ask("repair", "-", "--output", filepath.Join(t.TempDir(), "run")); err == nil {
+		t.Fatal("the fake's job runs for ever")
+	}
+	root := telemetry.JobRoot("b7c1d2e3").Trace.String()
+	if !strings.HasSuffix(f.traces[0], " false") || strings.HasPrefix(f.traces[0], root) || strings.HasPrefix(f.traces[0], "0000") {
+		t.Errorf("%s carries %s", f.calls[0], f.traces[0])
+	}
+	if len(f.calls) < 2 {
+		t.Fatalf("calls %v", f.calls)
+	}
+	for i, c := range f.calls[1:] {
+		if f.traces[i+1] != root+" true" {
+			t.Errorf("%s carries %s, want %s", c, f.traces[i+1], root)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ressa/coordinator/api"
+	"ressa/coordinator/api/telemetry"
 	"ressa/coordinator/schedule"
 	"ressa/coordinator/state"
 	"ressa/shard"
@@ -209,7 +210,7 @@ const (
 // inspect has a node look at a job and proposes what it found.
 func (r *reign) inspect(ctx context.Context, o schedule.Order) {
 	defer r.alert()
-	wait, cancel := context.WithTimeout(ctx, inspectWait)
+	wait, cancel := context.WithTimeout(telemetry.JobRoot(o.Job).Under(ctx), inspectWait)
 	defer cancel()
 	found, err := r.config.Nodes.Inspect(wait, o.Node, o.Spec)
 	if err == nil {

@@ -1,12 +1,10 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,7 +13,6 @@ import (
 	"ressa/coordinator/api/backlog"
 	"ressa/coordinator/api/client"
 	"ressa/trainer/agent"
-	"ressa/trainer/job"
 	"ressa/trainer/trace"
 )
 
@@ -56,7 +53,7 @@ func TrainerCommand(version string) *cobra.Command {
 			out := backlog.NewWriter(cmd.ErrOrStderr()) // who does not read it does not hold the node up
 			defer out.Close()
 			c.Logger = slog.New(slog.NewTextHandler(out, nil))
-			c.Work, c.Inspect, c.Trace, c.Profile = n.work, inspect, n.past.Read, n.profile
+			c.Work, c.Inspect, c.Trace, c.Profile = n.work, n.inspecting(c.Logger), n.past.Read, n.profile
 			if c.Listen == "" {
 				if c.Listen, err = towards(urls[0]); err != nil {
 					return err
@@ -99,24 +96,4 @@ func towards(coordinator string) (string, error) {
 	defer c.Close()
 	host, _, err := net.SplitHostPort(c.LocalAddr().String())
 	return host, err
-}
-
-// inspect says what a job costs, or what is wrong with it.
-func inspect(ctx context.Context, spec string) api.Inspection {
-	refuse := func(err error) api.Inspection {
-		return api.Inspection{Error: err.Error(), ExitCode: api.ExitCode(err)}
-	}
-	j, err := api.ParseJob("job", strings.NewReader(spec))
-	if err != nil {
-		return refuse(err)
-	}
-	p, err := job.Profile(ctx, j)
-	if err != nil {
-		return refuse(api.Invalid(err))
-	}
-	compute := j.Train.Compute
-	if compute == api.ComputeFP32 {
-		compute = ""
-	}
-	return api.Inspection{Profile: p, Name: j.Name, Steps: j.Train.Steps, Strict: j.Train.Numerics != "relaxed", Microbatches: j.Train.Microbatches, Wire: j.Train.Wire, Compute: compute}
 }

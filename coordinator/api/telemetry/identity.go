@@ -72,3 +72,15 @@ func newSpan() (s trace.SpanID) {
 	_, _ = rand.Read(s[:])
 	return s
 }
+
+// Fresh returns a root that nobody else knows, for requests that belong to no job.
+func Fresh() (r Root) {
+	_, _ = rand.Read(r.Trace[:]) // it never fails
+	r.Span = newSpan()
+	return r
+}
+
+// Unrecorded returns a context whose requests carry the root, though nobody records it.
+func (r Root) Unrecorded(ctx context.Context) context.Context {
+	return trace.ContextWithRemoteSpanContext(ctx, r.Context().WithTraceFlags(0))
+}
