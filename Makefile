@@ -9,7 +9,7 @@ PORTABLE  := . ./kernels/... ./collective/...
 # What is installed for make alone, outside the repository.
 CACHE     := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ressa
 
-.PHONY: build demo test lint generate verify soak bench bench-pytorch study gpu-check clean help
+.PHONY: build demo test lint generate verify soak bench bench-pytorch study jaeger gpu-check clean help
 .PHONY: unit race portable cuda-compiler verify-cuda verify-ptx verify-recovery gpu-check-binaries
 
 build: ## write bin/ressa
@@ -62,6 +62,9 @@ $(PYTORCH)/requirements.txt: $(PINNED)
 	python3 -m venv --clear $(PYTORCH)
 	$(PYTORCH)/bin/pip install -q --disable-pip-version-check --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu -r $(PINNED)
 	cp $(PINNED) $@
+
+jaeger: ## run Jaeger on loopback, OTLP at 4317 and 4318, queries at 16686 (builds it once, outside the repository)
+	@GO=$(GO) deploy/jaeger/start
 
 study: ## measure patterns, methods and seeds on the demo; writes docs/results.md
 	$(GO) run ./trainer/demo/study $(ARGS)
