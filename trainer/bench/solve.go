@@ -14,6 +14,7 @@ import (
 	"ressa/kernels"
 	"ressa/trainer/checkpoint/hf"
 	"ressa/trainer/checkpoint/safetensors"
+	"ressa/trainer/data"
 	"ressa/trainer/model/llava"
 	"ressa/trainer/prune"
 	"ressa/trainer/step"
@@ -55,7 +56,37 @@ type made struct {
 
 // Solve opens the task, writes a line when it is ready, and makes a step for every
 // line of in, until that ends. It is the child's side of [Contest].
-func Solve(ctx context.Context, s Solver, in io.Reader, out io.Writer) (err error) {
+func Solve(ctx context.Context, s Solver, in io.Reader, out io.Writer) error {
+	return s.open(ctx, func(o opened) error {
+		forgetPeak()
+		answers := json.NewEncoder(out)
+		if err := answers.Encode(o.ready); err != nil {
+			return err
+		}
+		lines := bufio.NewScanner(in)
+		for n := 0; lines.Scan(); n++ {
+			start, before := time.Now(), processorTime()
+			r, err := o.engine.Step(ctx, n, o.batches)
+			if err != nil {
+				return err
+			}
+			if err := answers.Encode(made{time.Since(start).Seconds(), (processorTime() - before).Seconds(), r.Loss, peakResident(), int64(o.ready.Lanes) * int64(r.PeakMemory)}); err != nil {
+				return err
+			}
+		}
+		return lines.Err()
+	})
+}
+
+// opened is a task with everything loaded.
+type opened struct {
+	engine  *step.Engine
+	batches []*data.Batch
+	ready   ready
+}
+
+// open opens the task, has it used, and gives everything back.
+func (s Solver) open(ctx context.Context, use func(opened) error) (err error) {
 	t, err := readTask(s.Dir)
 	if err != nil {
 		return err
@@ -104,23 +135,7 @@ func Solve(ctx context.Context, s Solver, in io.Reader, out io.Writer) (err erro
 	masks = nil
 	debug.FreeOSMemory()
 	first.Kind, first.Lanes, first.Loaded = d.Kind(), lanes, resident()
-	forgetPeak()
-	answers := json.NewEncoder(out)
-	if err := answers.Encode(first); err != nil {
-		return err
-	}
-	lines := bufio.NewScanner(in)
-	for n := 0; lines.Scan(); n++ {
-		start, before := time.Now(), processorTime()
-		r, err := e.Step(ctx, n, batches)
-		if err != nil {
-			return err
-		}
-		if err := answers.Encode(made{time.Since(start).Seconds(), (processorTime() - before).Seconds(), r.Loss, peakResident(), int64(lanes) * int64(r.PeakMemory)}); err != nil {
-			return err
-		}
-	}
-	return lines.Err()
+	return use(opened{e, batches, first})
 }
 
 // loadAdapters sets the engine's values to those of the task.

@@ -51,9 +51,9 @@ type formRow struct {
 func (f *formChoice) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.against, "against", nil, "instead of nodes: compare a step in this process with other forms of it, openblas or pytorch")
-	flags.StringSliceVar(&f.models, "models", bench.Models(), "with --against: demo or smolvlm")
+	flags.StringSliceVar(&f.models, "models", bench.Models(), "with --against or --traces: demo or smolvlm")
 	flags.StringSliceVar(&f.patterns, "patterns", []string{"2:4", "unstructured:0.7"}, "with --against: of the masks")
-	flags.IntVar(&f.threads, "threads", 0, "with --against: of every form; 0 uses all processors")
+	flags.IntVar(&f.threads, "threads", 0, "with --against or --traces: of every form; 0 uses all processors")
 	flags.IntVar(&f.samples, "samples", 0, "with --against: samples of a microbatch; 0 is the model's default")
 	flags.IntVar(&f.microbatches, "microbatches", 0, "with --against: of a step; 0 is the model's default")
 	flags.IntVar(&f.pixels, "pixels", 0, "with --against: side of smolvlm's images; 0 is 512")

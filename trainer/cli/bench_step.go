@@ -19,6 +19,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"ressa/coordinator/api"
 	"ressa/trainer/demo"
@@ -69,7 +70,8 @@ func benchStep() *cobra.Command {
 	var forms formChoice
 	var nodes []int
 	var turns, steps, width, every int
-	var keeps bool
+	var keeps, traces bool
+	var endpoint string
 	cmd := &cobra.Command{
 		Use:   "step",
 		Short: "Time a repair's steps on several nodes, or beside other forms of the step",
@@ -79,6 +81,8 @@ func benchStep() *cobra.Command {
 			"distribution costs here. All of them must give the same adapter.\n\n" +
 			"With --keeps the rows differ in what is kept of the trained state instead, on two nodes\n" +
 			"of one tower each: nothing, every step on both nodes, and checkpoints beside that.\n\n" +
+			"With --traces steps that are recorded and exported alternate with steps that are not, in\n" +
+			"this process.\n\n" +
 			"With --against the whole step, student and teacher forward, loss, backward and AdamW, is\n" +
 			"timed on one node beside the published form of SparseLoRA, which writes W_eff and dW out\n" +
 			"whole: on the same engine with OpenBLAS, or in PyTorch. Each form is a process of its own\n" +
@@ -89,6 +93,25 @@ func benchStep() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := m.check(); err != nil {
 				return err
+			}
+			if endpoint != "" && !traces {
+				return api.Invalid(errors.New("--endpoint: found without --traces, want both or neither"))
+			}
+			if traces {
+				if err := alone(cmd, "traces", "endpoint", "models", "threads", "turns", "output-format"); err != nil {
+					return err
+				}
+				if !cmd.Flags().Changed("turns") {
+					turns = tracePairs
+				}
+				if turns < 1 {
+					return api.Invalid(fmt.Errorf("--turns: found %d, want 1 or more", turns))
+				}
+				report, err := forms.traceCost(cmd.Context(), turns, endpoint, m.log(cmd), cmd.ErrOrStderr())
+				if err != nil {
+					return err
+				}
+				return m.print(cmd.OutOrStdout(), report, report.table)
 			}
 			r := &stepReport{Processors: processors()}
 			if len(forms.against) > 0 {
@@ -138,12 +161,24 @@ func benchStep() *cobra.Command {
 	forms.register(cmd)
 	cmd.Flags().IntSliceVar(&nodes, "nodes", []int{1, 2}, "numbers of nodes, separated by commas; ratios compare with the first")
 	cmd.Flags().BoolVar(&keeps, "keeps", false, "compare what is kept of the trained state, on two nodes")
+	cmd.Flags().BoolVar(&traces, "traces", false, "compare steps that are recorded and exported with steps that are not, in pairs (31, or --turns)")
+	cmd.Flags().StringVar(&endpoint, "endpoint", "", "with --traces: the collector, as trace.endpoint of a job; empty takes one in this process")
 	cmd.Flags().IntVar(&every, "every", 4, "steps from one checkpoint to the next, with --keeps")
 	cmd.Flags().IntVar(&turns, "turns", 3, "measurements of each, of which the median counts")
 	cmd.Flags().IntVar(&steps, "steps", 12, "steps of a measurement")
 	cmd.Flags().IntVar(&width, "width", 6, "attention heads of 64 channels of the language tower; the vision tower has two thirds of them")
 	cmd.Flags().StringVarP(&m.form, "output-format", "o", "table", "table or json (one object)")
 	return cmd
+}
+
+// alone refuses flags that were set and are none of those that go with the first.
+func alone(cmd *cobra.Command, with ...string) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if !slices.Contains(with, f.Name) && err == nil {
+			err = api.Invalid(fmt.Errorf("--%s: found with --%s, want one of them", f.Name, with[0]))
+		}
+	})
+	return err
 }
 
 // measure runs the job in turns.

@@ -149,3 +149,46 @@ func TestBenchStepAgainstOpenBLAS(t *testing.T) {
 		t.Errorf("the plot: %v, %d bytes", err, len(raw))
 	}
 }
+
+func TestBenchStepTraces(t *testing.T) {
+	s := newScenario(t)
+	type ratio struct {
+		Median float64 `json:"median"`
+		Low    float64 `json:"low"`
+		High   float64 `json:"high"`
+	}
+	var r struct {
+		Tasks []struct {
+			Model     string  `json:"model"`
+			Pairs     int     `json:"pairs"`
+			Spans     float64 `json:"spans"`
+			Delivered int64   `json:"delivered"`
+			Dropped   int64   `json:"dropped"`
+			Wall      ratio   `json:"wall_ratio"`
+			Processor ratio   `json:"processor_ratio"`
+		} `json:"tasks"`
+	}
+	s.check(json.Unmarshal([]byte(s.succeed("bench", "step", "--traces", "--models", "demo", "--turns", "3", "-o", "json")), &r))
+	if len(r.Tasks) != 1 {
+		t.Fatalf("report %+v", r)
+	}
+	x := r.Tasks[0]
+	if x.Model != "demo" || x.Pairs != 3 || x.Spans < 8*7 || float64(x.Delivered) != 4*x.Spans || x.Dropped != 0 {
+		t.Errorf("%+v", x)
+	}
+	for _, q := range []ratio{x.Wall, x.Processor} {
+		if !(q.Low > 0 && q.Low <= q.Median && q.Median <= q.High) {
+			t.Errorf("ratio %+v", q)
+		}
+	}
+	for _, args := range [][]string{{"--endpoint", "http://127.0.0.1:4318"}, {"--traces", "--nodes", "2"}, {"--traces", "--keeps"}, {"--traces", "--turns", "0"}, {"--endpoint", "ftp://x", "--traces"}, {"--models", "big", "--traces"}} {
+		o := s.run(append([]string{"bench", "step"}, args...)...)
+		want := args[0]
+		if want == "--traces" {
+			want = args[1]
+		}
+		if o.code != api.ExitInvalid || !strings.Contains(o.stderr, want) {
+			t.Errorf("%v: exit %d, %q", args, o.code, o.stderr)
+		}
+	}
+}

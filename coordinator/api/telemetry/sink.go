@@ -40,11 +40,12 @@ type Sink struct {
 	once     sync.Once
 	closed   atomic.Bool
 
-	delivered, dropped atomic.Int64
+	given, delivered, dropped atomic.Int64
 }
 
 // Counts are what became of the spans of a sink.
 type Counts struct {
+	Given     int64 // to Put
 	Delivered int64 // a collector took them
 	Dropped   int64 // the queue was full, or a delivery failed
 	Waiting   int
@@ -71,6 +72,7 @@ func (s *Sink) Put(spans ...sdk.ReadOnlySpan) {
 	if s == nil {
 		return
 	}
+	s.given.Add(int64(len(spans)))
 	for i, x := range spans {
 		if s.closed.Load() {
 			s.dropped.Add(int64(len(spans) - i))
@@ -92,7 +94,7 @@ func (s *Sink) Counts() Counts {
 	if s == nil {
 		return Counts{}
 	}
-	return Counts{s.delivered.Load(), s.dropped.Load(), len(s.queue)}
+	return Counts{s.given.Load(), s.delivered.Load(), s.dropped.Load(), len(s.queue)}
 }
 
 // run delivers until it is stopped, and then what is left, once.
