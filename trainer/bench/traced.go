@@ -21,8 +21,9 @@ type TraceCost struct {
 	Spans     float64 `json:"spans"`     // of a step
 	Delivered int64   `json:"delivered"` // of all steps
 	Dropped   int64   `json:"dropped"`
-	// Plain and Recorded are wall seconds of a step; Recorded ends when the spans are in the
-	// queue, since delivery is beside the work.
+	// Steps are those of one side of a pair. Plain and Recorded are wall seconds of a step;
+	// spans are delivered beside them, as in a job.
+	Steps    int            `json:"steps"`
 	Plain    kernels.Spread `json:"plain_seconds"`
 	Recorded kernels.Spread `json:"recorded_seconds"`
 	Wall     Ratio          `json:"wall_ratio"`
@@ -40,11 +41,17 @@ type Ratio struct {
 	High float64 `json:"high"`
 }
 
-// delivery is how long the spans of a step may take to be delivered.
-const delivery = 20 * time.Second
+const (
+	// delivery is how long the spans of a step may take to be delivered.
+	delivery = 20 * time.Second
+	// tracedSteps are those of one side of a pair.
+	tracedSteps = 2
+	// rest is how long each side waits before the other's turn, for its spans to leave.
+	rest = 60 * time.Millisecond
+)
 
-// Traced makes steps of a task in this process, in pairs: one plain, one recorded and
-// exported to a collector at an address, in turns which of them comes first. Without an
+// Traced makes steps of a task in this process, in pairs: some plain, as many recorded and
+// exported to a collector at an address, in turns which of them come first. Without an
 // address the collector is one of this process, which reads and drops; what that costs
 // counts too.
 func Traced(ctx context.Context, s Solver, pairs int, address string) (out TraceCost, err error) {
@@ -57,7 +64,7 @@ func Traced(ctx context.Context, s Solver, pairs int, address string) (out Trace
 		address = at
 	}
 	c := telemetry.DefaultConfig()
-	c.Address, c.Delay = address, time.Millisecond
+	c.Address, c.Delay = address, rest/2 // shorter than usual: it is waited for
 	sink, err := telemetry.Open(ctx, c)
 	if err != nil {
 		return out, err
@@ -73,21 +80,27 @@ func Traced(ctx context.Context, s Solver, pairs int, address string) (out Trace
 		n := 0
 		once := func(recorded bool) (seconds, used float64, err error) {
 			start, before := time.Now(), processorTime()
-			sctx, x := ctx, (*trace.Step)(nil)
-			if recorded {
-				sctx, x = r.Begin(ctx, n+1)
+			for range tracedSteps {
+				sctx, x := ctx, (*trace.Step)(nil)
+				if recorded {
+					sctx, x = r.Begin(ctx, n+1)
+				}
+				_, err = o.engine.Step(sctx, n, o.batches)
+				if recorded {
+					x.End(false, err)
+					r.Settle()
+				}
+				if err != nil {
+					return 0, 0, err
+				}
+				n++
 			}
-			_, err = o.engine.Step(sctx, n, o.batches)
+			seconds = time.Since(start).Seconds() / tracedSteps
+			time.Sleep(rest) // both sides: a process that waits costs something too
 			if recorded {
-				x.End(false, err)
-				r.Settle()
-			}
-			n++
-			seconds = time.Since(start).Seconds()
-			if err == nil && recorded {
 				err = delivered(ctx, sink)
 			}
-			return seconds, (processorTime() - before).Seconds(), err
+			return seconds, (processorTime() - before).Seconds() / tracedSteps, err
 		}
 		for pair := range pairs + 1 {
 			for turn := range 2 {
@@ -101,13 +114,13 @@ func Traced(ctx context.Context, s Solver, pairs int, address string) (out Trace
 				}
 			}
 		}
-		out.Pairs, out.Plain, out.Recorded = pairs, kernels.SpreadOf(wall[0]), kernels.SpreadOf(wall[1])
+		out.Pairs, out.Steps, out.Plain, out.Recorded = pairs, tracedSteps, kernels.SpreadOf(wall[0]), kernels.SpreadOf(wall[1])
 		out.Wall, out.Processor = ratioOf(wall[1], wall[0]), ratioOf(processor[1], processor[0])
 		return nil
 	})
 	counts := sink.Counts()
 	out.Delivered, out.Dropped = counts.Delivered, counts.Dropped
-	out.Spans = float64(counts.Delivered+counts.Dropped) / float64(pairs+1)
+	out.Spans = float64(counts.Given) / float64((pairs+1)*tracedSteps)
 	return out, err
 }
 
@@ -121,7 +134,7 @@ func delivered(ctx context.Context, sink *telemetry.Sink) error {
 			return fmt.Errorf("the collector has not taken the spans of a step within %v", delivery)
 		}
 		select {
-		case <-time.After(time.Millisecond):
+		case <-time.After(5 * time.Millisecond):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

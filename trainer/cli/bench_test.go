@@ -173,7 +173,7 @@ func TestBenchStepTraces(t *testing.T) {
 		t.Fatalf("report %+v", r)
 	}
 	x := r.Tasks[0]
-	if x.Model != "demo" || x.Pairs != 3 || x.Spans < 8*7 || float64(x.Delivered) != 4*x.Spans || x.Dropped != 0 {
+	if x.Model != "demo" || x.Pairs != 3 || x.Spans < 8*7 || float64(x.Delivered) != 4*2*x.Spans || x.Dropped != 0 {
 		t.Errorf("%+v", x)
 	}
 	for _, q := range []ratio{x.Wall, x.Processor} {

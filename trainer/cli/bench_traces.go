@@ -42,6 +42,9 @@ func (f *formChoice) traceCost(ctx context.Context, pairs int, endpoint string, 
 			return nil, api.Invalid(fmt.Errorf("--endpoint: %w", err))
 		}
 	}
+	if len(f.models) == 0 {
+		return nil, api.Invalid(errors.New("--models: found none, want one or more"))
+	}
 	r := &traceReport{Threads: f.threads, Endpoint: endpoint}
 	if r.Threads == 0 {
 		r.Threads = processors()
@@ -101,5 +104,5 @@ func (r *traceReport) table(w io.Writer) {
 	if r.Endpoint != "" {
 		to = r.Endpoint
 	}
-	fmt.Fprintf(w, "%d threads; every step recorded and exported to %s\n", r.Threads, to)
+	fmt.Fprintf(w, "%d threads; a pair is %d steps of each; every step recorded and exported to %s\n", r.Threads, r.Tasks[0].Steps, to)
 }
