@@ -23,7 +23,7 @@ const (
 //
 // It is followed back from what ended last. What received something waited for what sent
 // it, if that took time and the sending had not ended when it began; what all workers of a tower do
-// together waited for who came last; anything else for what ended last before it began,
+// together waited for who came last, and an update for the last sum; anything else for what ended last before it began,
 // within the same microbatch if possible, else on the same node.
 func critical(spans []api.Span, known map[string]*api.Span) []string {
 	parents := map[string]bool{}
@@ -94,6 +94,19 @@ func (t *walker) before(s *api.Span) *api.Span {
 		}
 		if begin != s {
 			return begin
+		}
+	}
+	if s.Name == "optimizer" { // all workers have said before that they have their sums
+		var last *api.Span
+		for _, tower := range t.together {
+			for _, x := range tower {
+				if !x.End.After(s.Start.Add(short)) && (last == nil || x.End.After(last.End) || x.End.Equal(last.End) && x.ID < last.ID) {
+					last = x
+				}
+			}
+		}
+		if last != nil {
+			return last
 		}
 	}
 	if p := t.known[s.Parent]; p != nil && p.Parent != "" {
