@@ -38,7 +38,7 @@ func spanOf(x sdk.ReadOnlySpan) api.Span {
 		s.Parent = x.Parent().SpanID().String()
 	}
 	for _, a := range x.Attributes() {
-		s.Attributes[string(a.Key)] = a.Value.Emit()
+		s.Attributes[string(a.Key)] = a.Value.String()
 	}
 	for _, a := range x.Resource().Attributes() {
 		switch a.Key {
