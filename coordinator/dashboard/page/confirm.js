@@ -15,7 +15,8 @@ class Dialog extends Component {
 export function confirmation(store) {
   const a = store.ask;
   if (!a) return null;
-  const done = () => { store.ask = null; changed(); };
+  // A dialog says late that it was closed, when another question may be there.
+  const done = () => { if (store.ask === a) { store.ask = null; changed(); } };
   const go = async () => {
     a.busy = true;
     a.why = '';
@@ -23,7 +24,7 @@ export function confirmation(store) {
     try {
       await act(a.path, a.body);
       say(a.done);
-      if (store.ask === a) done();
+      done();
     } catch (e) {
       a.busy = false;
       a.why = e.message;
