@@ -56,6 +56,9 @@ func (b *bench) enlarge(hidden, inner, blocks int) {
 // streams take for themselves, which the device says: it is small beside a large
 // model, and not beside one that can be tested.
 func TestPlansForeseeTheMemoryOfAGPU(t *testing.T) {
+	if testing.Short() {
+		t.Skip("prunes and hashes seven models")
+	}
 	shim.Build(t) // which no worker's patience has to cover
 	t.Setenv("RESSA_SHIM_RUNS", "moves")
 	t.Setenv("RESSA_SHIM_MEMORY", fmt.Sprint(int64(64)<<30))
