@@ -99,6 +99,30 @@ func (p Pattern) Fits(cols int) error {
 	return nil
 }
 
+// Random returns a mask that drops the same number in every row, or group of a row,
+// whose width p fits. below returns a random number from 0 to n-1.
+func (p Pattern) Random(rows, cols int, below func(n int) int) Mask {
+	m := New(rows, cols)
+	width := cols
+	if p.Structured() {
+		width = p.M
+	}
+	order := make([]int, width)
+	for row := range rows {
+		for lo := 0; lo < cols; lo += width {
+			for i := range order {
+				order[i] = i
+			}
+			for i := range width - p.Drop(width) { // Fisher and Yates, as far as needed
+				j := i + below(width-i)
+				order[i], order[j] = order[j], order[i]
+				m.Set(row, lo+order[i], true)
+			}
+		}
+	}
+	return m
+}
+
 // Check returns an error when m does not fulfil p or has a width that p does not
 // fit. For n:m it names the first group that keeps too many. An unstructured mask must drop at least what is
 // dropped when each row is pruned on its own; which weights is free.

@@ -1,6 +1,8 @@
 package sparse_test
 
 import (
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,6 +83,28 @@ func TestCheckUnstructured(t *testing.T) {
 	m.Set(0, 0, true)
 	if err := p.Check(m); err == nil || !strings.Contains(err.Error(), "drops 3 weights, want at least 4") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestRandomMasksFulfilTheirPattern(t *testing.T) {
+	for _, text := range []string{"unstructured:0.7", "2:4", "5:16"} {
+		p, err := sparse.ParsePattern(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rng := rand.New(rand.NewPCG(1, 2))
+		m := p.Random(7, 80, rng.IntN)
+		if err := p.Check(m); err != nil {
+			t.Error(err)
+		}
+		for r := range m.Rows {
+			if want := m.CountRow(0); m.CountRow(r) != want {
+				t.Errorf("%s: row %d keeps %d, row 0 %d", text, r, m.CountRow(r), want)
+			}
+		}
+		if other := p.Random(7, 80, rng.IntN); slices.Equal(other.Words, m.Words) {
+			t.Errorf("%s: other random numbers give the same mask", text)
+		}
 	}
 }
 

@@ -44,7 +44,7 @@ func (l Layer) group() Group {
 func (l Layer) parts(r *Rig) []Part {
 	x, dy := r.values(l.Tokens, l.Size, 1), r.values(l.Tokens, l.Size, 1)
 	y, dx := r.zeros(kernels.F32, l.Tokens, l.Size), r.zeros(kernels.F32, l.Tokens, l.Size)
-	mask := r.mask(l.Pattern, l.Size, l.Size)
+	mask := l.Pattern.Random(l.Size, l.Size, r.below)
 	ours, theirs := r.weights(mask, l.Rank)
 	dA, dB := r.zeros(kernels.F32, l.Rank, l.Size), r.zeros(kernels.F32, l.Size, l.Rank)
 	kept, t, rank := float64(mask.Count()), float64(l.Tokens), float64(l.Rank)
@@ -101,27 +101,4 @@ func (r *Rig) weights(mask sparse.Mask, rank int) (ours, theirs kernels.LinearWe
 // weightBytes is what has to be read of a weight of ours.
 func weightBytes(w kernels.LinearWeight) int {
 	return w.Packed.Values.Bytes() + w.Packed.Offsets.Bytes() + w.Mask.Bytes() + w.A.Bytes() + w.B.Bytes()
-}
-
-// mask returns a random mask. Every row, or group of a row, drops the same number.
-func (r *Rig) mask(p sparse.Pattern, rows, cols int) sparse.Mask {
-	m := sparse.New(rows, cols)
-	width := cols
-	if p.Structured() {
-		width = p.M
-	}
-	order := make([]int, width)
-	for row := range rows {
-		for lo := 0; lo < cols; lo += width {
-			for i := range order {
-				order[i] = i
-			}
-			for i := range width - p.Drop(width) { // Fisher and Yates, as far as needed
-				j := i + r.below(width-i)
-				order[i], order[j] = order[j], order[i]
-				m.Set(row, lo+order[i], true)
-			}
-		}
-	}
-	return m
 }

@@ -38,7 +38,7 @@ func Inputs(c Case, p sparse.Pattern) (map[string][]float32, error) {
 		for i, v := range in["W"] {
 			in["W"][i] = kernels.RoundTo(kernels.BF16, v)
 		}
-		mask := r.mask(p, c.Out, c.In)
+		mask := p.Random(c.Out, c.In, r.below)
 		add("mask", c.Out*c.In, 0)
 		for i := range in["mask"] {
 			in["mask"][i] = 0

@@ -47,7 +47,7 @@ func (s *Stock) weight(out, in int, p sparse.Pattern) (sparse.Packed, error) {
 	for i := range out * in {
 		binary.LittleEndian.PutUint16(values[2*i:], kernels.ToBF16(r.between(size)))
 	}
-	w, err := sparse.Pack(r.mask(p, out, in), kernels.BF16, values)
+	w, err := sparse.Pack(p.Random(out, in, r.below), kernels.BF16, values)
 	if err != nil {
 		return sparse.Packed{}, err
 	}
@@ -56,27 +56,4 @@ func (s *Stock) weight(out, in int, p sparse.Pattern) (sparse.Packed, error) {
 	}
 	s.made[key] = w
 	return w, nil
-}
-
-// mask drops the same number of weights in every row, or group of a row.
-func (r *random) mask(p sparse.Pattern, rows, cols int) sparse.Mask {
-	m := sparse.New(rows, cols)
-	width := cols
-	if p.Structured() {
-		width = p.M
-	}
-	order := make([]int, width)
-	for row := range rows {
-		for lo := 0; lo < cols; lo += width {
-			for i := range order {
-				order[i] = i
-			}
-			for i := range width - p.Drop(width) { // Fisher and Yates, as far as needed
-				j := i + r.below(width-i)
-				order[i], order[j] = order[j], order[i]
-				m.Set(row, lo+order[i], true)
-			}
-		}
-	}
-	return m
 }
