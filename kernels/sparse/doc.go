@@ -7,6 +7,7 @@
 // is the layout that kernels read, so that a mask goes to a device as it stands.
 // A mask is never derived from weights that happen to be zero.
 //
-// It does not choose what is kept (package prune does) and does not compute.
-// Packages prune, adapter, checkpoint, optim and the model families call it.
+// It does not choose what is kept (package prune does), but at random for benchmarks
+// ([Pattern.Random]), and does not compute. Packages prune, adapter, checkpoint, optim
+// and the model families call it.
 package sparse
