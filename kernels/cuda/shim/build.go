@@ -13,9 +13,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/cpu"
 )
 
@@ -149,22 +149,17 @@ func (l *library) build() (string, error) {
 		flags = append(flags, "-I", folder)
 	}
 	flags = append(flags, "-x", "c++", "-c")
-	objects, errs := make([]string, len(l.units)), make([]error, len(l.units))
-	turns := make(chan struct{}, runtime.NumCPU())
-	var all sync.WaitGroup
+	objects := make([]string, len(l.units))
+	var group errgroup.Group
+	group.SetLimit(runtime.NumCPU())
 	for i, u := range l.units {
 		objects[i] = filepath.Join(l.kept, name(base, fmt.Appendf(nil, "%q", u.flags), []byte(filepath.Base(u.path)), u.text)+".o")
-		all.Go(func() {
-			turns <- struct{}{}
-			defer func() { <-turns }()
-			errs[i] = unlessThere(l.compiler, objects[i], slices.Concat(flags, u.flags, []string{u.path}))
+		group.Go(func() error {
+			return unlessThere(l.compiler, objects[i], slices.Concat(flags, u.flags, []string{u.path}))
 		})
 	}
-	all.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return "", err
-		}
+	if err := group.Wait(); err != nil {
+		return "", err
 	}
 	library := filepath.Join(l.kept, name(fmt.Append(nil, objects))+".so")
 	return library, unlessThere(l.compiler, library, append([]string{"-shared"}, objects...))
