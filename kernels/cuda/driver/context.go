@@ -8,6 +8,8 @@ import "C"
 import (
 	"fmt"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // Context is the primary context of a GPU, which all libraries in the process
@@ -101,19 +103,9 @@ func (c *Context) LoadModule(image []byte) (*Module, error) {
 		return m, nil
 	}
 	if e, ok := err.(*Error); ok {
-		e.Detail = text(log)
+		e.Detail = unix.ByteSliceToString(log)
 	}
 	return nil, err
-}
-
-// text returns what stands before the first zero.
-func text(b []byte) string {
-	for i, v := range b {
-		if v == 0 {
-			return string(b[:i])
-		}
-	}
-	return string(b)
 }
 
 // Unload frees the module; its functions are gone then.

@@ -4,9 +4,7 @@ import "fmt"
 
 // The results that callers tell apart.
 const (
-	InvalidValue   = 1
 	OutOfMemory    = 2
-	NoDevice       = 100
 	NotFound       = 500
 	NotReady       = 600
 	IllegalAddress = 700

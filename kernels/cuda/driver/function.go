@@ -33,8 +33,6 @@ func (m *Module) Function(name string) (Function, error) {
 type Attributes struct {
 	MaxThreads int // a block
 	Shared     int // static shared memory in bytes
-	Local      int // bytes a thread, spilled registers among them
-	Registers  int // a thread
 }
 
 // Attributes returns what the compiler made of the kernel.
@@ -43,7 +41,7 @@ func (f Function) Attributes() (Attributes, error) {
 	for _, x := range []struct {
 		number C.int // CUfunction_attribute
 		value  *int
-	}{{0, &a.MaxThreads}, {1, &a.Shared}, {3, &a.Local}, {4, &a.Registers}} {
+	}{{0, &a.MaxThreads}, {1, &a.Shared}} {
 		var v C.int
 		if err := f.c.l.check("cuFuncGetAttribute", C.call_cuFuncGetAttribute(f.c.l.c, f.c.current, &v, x.number, f.handle)); err != nil {
 			return Attributes{}, err

@@ -20,10 +20,7 @@ import (
 
 // Library is a loaded libcuda. It stays loaded until the process ends, and is safe
 // for concurrent use.
-type Library struct {
-	c    *C.struct_cuda
-	path string
-}
+type Library struct{ c *C.struct_cuda }
 
 // Open loads libcuda from path ("libcuda.so.1" is the driver's own name) and
 // initialises it. It fails where there is no driver, an old one, or no GPU.
@@ -37,7 +34,7 @@ func Open(path string) (*Library, error) {
 		return nil, fmt.Errorf("cuda: load the driver: %s", C.GoString(C.dlerror()))
 	}
 	// In C memory: C keeps the address of none of Go's.
-	l := &Library{c: (*C.struct_cuda)(C.calloc(1, C.size_t(unsafe.Sizeof(C.struct_cuda{})))), path: path}
+	l := &Library{c: (*C.struct_cuda)(C.calloc(1, C.size_t(unsafe.Sizeof(C.struct_cuda{}))))}
 	if missing := C.load_symbols(h, l.c); missing != nil {
 		C.free(unsafe.Pointer(l.c))
 		return nil, fmt.Errorf("cuda: %s has no %s: it is too old, or not CUDA's driver", path, C.GoString(missing))
@@ -109,7 +106,6 @@ type Properties struct {
 	Memory          int64  // bytes
 	Multiprocessors int
 	SharedOptin     int // the most shared memory that a block can ask for, in bytes
-	CopyEngines     int
 }
 
 // Properties describes GPU i.
@@ -135,7 +131,7 @@ func (l *Library) Properties(i int) (Properties, error) {
 	for _, a := range []struct {
 		number C.int // CUdevice_attribute
 		value  *int
-	}{{75, &p.Major}, {76, &p.Minor}, {16, &p.Multiprocessors}, {97, &p.SharedOptin}, {40, &p.CopyEngines}} {
+	}{{75, &p.Major}, {76, &p.Minor}, {16, &p.Multiprocessors}, {97, &p.SharedOptin}} {
 		var v C.int
 		if err := l.check("cuDeviceGetAttribute", C.call_cuDeviceGetAttribute(l.c, &v, a.number, device)); err != nil {
 			return Properties{}, err
