@@ -95,7 +95,8 @@ func TestArgumentsHaveTheLayoutOfTheSources(t *testing.T) {
 	if *library != "" {
 		t.Skip("reads the sources, which need not be beside " + *library)
 	}
-	for name, fields := range structs(t) {
+	layouts := structs(t)
+	for name, fields := range layouts {
 		mirror, ok := mirrors()[name]
 		if !ok {
 			if strings.HasSuffix(name, "_args") {
@@ -117,7 +118,7 @@ func TestArgumentsHaveTheLayoutOfTheSources(t *testing.T) {
 		}
 	}
 	for name := range mirrors() {
-		if structs(t)[name] == nil {
+		if layouts[name] == nil {
 			t.Errorf("no source has struct %s", name)
 		}
 	}

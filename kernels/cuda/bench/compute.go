@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -84,12 +85,10 @@ func Compute(ctx context.Context, d kernels.Device, c Case, in map[string][]floa
 	var w sparse.Packed
 	if c.Suite == Layer {
 		mask := sparse.New(c.Out, c.In)
-		values := kernels.NewTensor(nothing{}, kernels.BF16, c.Out, c.In)
-		raw := make([]byte, 0, values.Bytes())
+		raw := make([]byte, 0, 2*c.Out*c.In)
 		for i, v := range in["W"] {
 			mask.Set(i/c.In, i%c.In, in["mask"][i] != 0)
-			h := kernels.ToBF16(v)
-			raw = append(raw, byte(h), byte(h>>8))
+			raw = binary.LittleEndian.AppendUint16(raw, kernels.ToBF16(v))
 		}
 		if w, err = sparse.Pack(mask, kernels.BF16, raw); err != nil {
 			return nil, err
