@@ -52,7 +52,7 @@ func (t tiling) shared(dim, rows, cols int) int {
 }
 
 // blocks is how many blocks take n rows of each of so many heads.
-func (t tiling) blocks(heads, n int) int { return heads * ((n + t.rows - 1) / t.rows) }
+func (t tiling) blocks(heads, n int) int { return heads * ceil(n, t.rows) }
 
 // AttentionForward writes O and LogSumExp.
 func (s *Stream) AttentionForward(f kernels.AttentionArgs) {
@@ -85,7 +85,7 @@ func (s *Stream) AttentionBackward(f kernels.AttentionArgs, g kernels.AttentionG
 	}
 	pairs := f.Batch * f.Heads * f.QueryLen
 	a.delta = s.temporary(4 * pairs)
-	launch(s, "attention_delta", (pairs+threads/32-1)/(threads/32), a)
+	launch(s, "attention_delta", ceil(pairs, threads/32), a)
 	s.checked("attention lengths", f.KeyLen+1, kernels.CheckRowIndex) // the launches behind this one then do nothing
 	dim, _, queries, keys := attentionTiles(f.HeadDim)
 	s.tiled("attention_queries", dim, queries.shared(dim, 2, 1), queries.blocks(f.Batch*f.Heads, f.QueryLen), a)

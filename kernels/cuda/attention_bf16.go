@@ -52,20 +52,20 @@ func (f flash) shared(dim, own, floats int) int {
 
 // launch launches the kernel that is built for dim, for n rows of each of so many heads.
 func (f flash) launch(s *Stream, kernel string, dim, shared, heads, n int, a *attentionArgs) {
-	blocks := heads * ((n + f.rows - 1) / f.rows)
+	blocks := heads * ceil(n, f.rows)
 	grid := driver.Dim{uint32(blocks), uint32(f.halves), 1}
 	launchWith(s, fmt.Sprintf("%s_bf16_%d", kernel, dim), grid, flashThreads, shared, blocks*f.halves, a)
 }
 
 // flashScratch is how many rows a head has there.
-func flashScratch(rows int) int { return (rows + flashRows - 1) / flashRows * flashRows }
+func flashScratch(rows int) int { return ceil(rows, flashRows) * flashRows }
 
 // roundedBytes is what one operand takes in scratch, of so many heads.
 func roundedBytes(heads, rows, dim int) int { return 2 * heads * rows * dim }
 
 // round launches attention_round for its two operands.
 func (s *Stream) round(r attentionRoundArgs, batch int) {
-	blocks := (batch*int(r.heads)*int(r.rows)*int(r.built/8) + threads - 1) / threads
+	blocks := ceil(batch*int(r.heads)*int(r.rows)*int(r.built/8), threads)
 	launchWith(s, "attention_round", driver.Dim{uint32(blocks), 2, 1}, threads, 0, 2*blocks, &r)
 }
 
@@ -156,7 +156,7 @@ func (s *Stream) attentionBackwardBF16(f kernels.AttentionArgs, g kernels.Attent
 			x: a.q, y: a.dO, xTo: a.q16, yTo: a.dO16, negated: flag(f.Scale < 0),
 			heads: a.heads, dim: a.dim, built: int32(dim), rows: a.queryRows, pitch: a.queryLen, valid: a.queryLen,
 		}, n)
-		launch(s, "attention_delta_bf16", (n*pairs+threads/32-1)/(threads/32), a)
+		launch(s, "attention_delta_bf16", ceil(n*pairs, threads/32), a)
 		queries.launch(s, "attention_queries", dim, queries.shared(dim, 2, 0), n*f.Heads, f.QueryLen, a)
 		keys.launch(s, "attention_keys", dim, keys.shared(dim, 2, 2), n*f.KVHeads, f.Pitch(), a)
 	})

@@ -21,8 +21,8 @@ const (
 func dividedKeys(blocks, keyLen int) (splits, span int) {
 	const at = 64
 	splits = max(1, min(fewBlocks/blocks, keyLen/leastKeys))
-	span = ((keyLen+splits-1)/splits + at - 1) / at * at
-	return (keyLen + span - 1) / span, span
+	span = ceil(ceil(keyLen, splits), at) * at
+	return ceil(keyLen, span), span
 }
 
 // attentionFew is the forward pass of few queries. A block's rows are the queries of all
@@ -36,7 +36,7 @@ func (s *Stream) attentionFew(f kernels.AttentionArgs, a *attentionArgs) {
 	if dim == largestHead {
 		tiles.cols = 32
 	}
-	blocks := f.Batch * f.KVHeads * ((f.Heads/f.KVHeads*f.QueryLen + fewRows - 1) / fewRows)
+	blocks := f.Batch * f.KVHeads * ceil(f.Heads/f.KVHeads*f.QueryLen, fewRows)
 	splits, span := dividedKeys(blocks, f.KeyLen)
 	a.splits, a.span, a.rounded = int32(splits), int32(span), flag(s.device.options.Compute == kernels.BF16)
 	rows := f.Batch * f.Heads * f.QueryLen
@@ -47,6 +47,6 @@ func (s *Stream) attentionFew(f kernels.AttentionArgs, a *attentionArgs) {
 	launchWith(s, fmt.Sprintf("attention_few_%d", dim), grid, threads, tiles.shared(dim, 1, 1), blocks*splits, a)
 	s.checked("attention lengths", f.KeyLen+1, kernels.CheckRowIndex)
 	if splits > 1 {
-		launch(s, "attention_join", (rows+threads/32-1)/(threads/32), a)
+		launch(s, "attention_join", ceil(rows, threads/32), a)
 	}
 }

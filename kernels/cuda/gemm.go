@@ -76,8 +76,6 @@ type product struct {
 	depth int64
 }
 
-func ceil(n, by int64) int64 { return (n + by - 1) / by }
-
 // divided returns how many blocks share each sum over a depth, and how much of it
 // each one has. Both follow from the shape.
 func divided(rows, cols, over int64) (splits, length int64) {

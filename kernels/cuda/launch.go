@@ -47,8 +47,11 @@ const (
 	tile    = 1024
 )
 
+// ceil is n / by, rounded up.
+func ceil[T int | int64](n, by T) T { return (n + by - 1) / by }
+
 // tiles is how many blocks an elementwise kernel needs.
-func tiles(rows, cols int) int { return rows * ((cols + tile - 1) / tile) }
+func tiles(rows, cols int) int { return rows * ceil(cols, tile) }
 
 // argument is a pointer to an argument struct.
 type argument[T any] interface {

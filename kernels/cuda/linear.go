@@ -62,7 +62,7 @@ func (s *Stream) panelled(p product, w weight, bytes int64) {
 		return q
 	}
 	width = min(width, ceil(all, side)*side)
-	panel := (width*length*int64(d.Size()) + 255) / 256 * 256
+	panel := ceil(width*length*int64(d.Size()), 256) * 256
 	last := max(0, all-1) / width * width
 	at := s.temporary(int(panel) + max(part(0).partBytes(), part(last).partBytes()))
 	for lo := int64(0); lo < all; lo += width {

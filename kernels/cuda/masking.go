@@ -46,13 +46,13 @@ func (s *Stream) UnpackKept(dst, src, mask kernels.Tensor) {
 
 // kept launches the kernel behind those that find where each piece's elements lie.
 func (s *Stream) kept(op, kernel string, dense, packed, mask kernels.Tensor) {
-	pieces := dense.Rows * ((dense.Cols + keptColumns - 1) / keptColumns)
+	pieces := dense.Rows * ceil(dense.Cols, keptColumns)
 	if pieces == 0 {
 		return
 	}
 	a := &keptArgs{dense: s.view(op, "matrix", dense), packed: s.view(op, "packed", packed), mask: s.view(op, "mask", mask),
 		before: s.temporary(8 * pieces), pieces: int64(pieces)}
-	blocks := (pieces + threads/32 - 1) / (threads / 32)
+	blocks := ceil(pieces, threads/32)
 	launch(s, "count_kept", blocks, a)
 	launch(s, "sum_kept", 1, a)
 	s.checked(op, packed.Cols, refusedCount)

@@ -68,7 +68,7 @@ func (d *Device) rounded(bytes int) int {
 	case bytes >= 1<<20:
 		unit = 128 << 10
 	}
-	return (max(1, bytes) + unit - 1) / unit * unit
+	return ceil(max(1, bytes), unit) * unit
 }
 
 // Alloc returns zeroed memory, aligned to 256.

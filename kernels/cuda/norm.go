@@ -86,7 +86,7 @@ func (s *Stream) normParameters(dgamma, dbeta view, a normBackwardArgs) {
 		return
 	}
 	rows, cols := a.x.rows, a.x.cols
-	chunks := (rows + normRows - 1) / normRows
+	chunks := ceil(rows, normRows)
 	part := view{rows: chunks, cols: cols, stride: cols, dtype: int32(kernels.F32)}
 	at := s.temporary(int(2 * 4 * max(1, chunks) * cols))
 	sums := []struct{ whole, part *view }{{&dgamma, &a.dgamma}, {&dbeta, &a.dbeta}}
@@ -96,7 +96,7 @@ func (s *Stream) normParameters(dgamma, dbeta view, a normBackwardArgs) {
 			p.part.data = at + uint64(i)*uint64(4*chunks*cols)
 		}
 	}
-	launch(s, "norm_parameters", int(chunks*((cols+threads-1)/threads)), &a)
+	launch(s, "norm_parameters", int(chunks*ceil(cols, threads)), &a)
 	for _, p := range sums {
 		if p.whole.data != 0 {
 			each(s, "sum_rows", *p.whole, &sumRowsArgs{dst: *p.whole, x: *p.part, groups: 1, length: chunks})

@@ -73,14 +73,14 @@ func (s *Stream) SegmentSumSquares(dst, x kernels.Tensor, offsets []int) {
 		binary.LittleEndian.PutUint64(table[8*k:], uint64(at))
 		binary.LittleEndian.PutUint64(table[8*(n+1+k):], uint64(blocks))
 		if k < n {
-			blocks += (offsets[k+1] - at + squaresBlock - 1) / squaresBlock
+			blocks += ceil(offsets[k+1]-at, squaresBlock)
 		}
 	}
 	at := s.temporary(len(table) + 8*blocks)
 	s.uploadTemporary(table)
 	first, partial := at+uint64(8*(n+1)), at+uint64(len(table))
 	launch(s, "segment_squares", blocks, &segmentSquaresArgs{x: from.data, offsets: at, first: first, partial: partial, segments: int64(n)})
-	launch(s, "segment_sums", (n+threads-1)/threads, &segmentSumsArgs{dst: to.data, first: first, partial: partial, segments: int64(n)})
+	launch(s, "segment_sums", ceil(n, threads), &segmentSumsArgs{dst: to.data, first: first, partial: partial, segments: int64(n)})
 }
 
 // uploadTemporary writes to the begin of what temporary returned; host has a multiple
@@ -98,5 +98,5 @@ func (s *Stream) ColumnSumSquares(dst, x kernels.Tensor) {
 	const op = "column sum of squares"
 	s.fail(kernels.CheckColumnSumSquares(dst, x))
 	a := &columnSquaresArgs{dst: s.view(op, "dst", dst), x: s.view(op, "x", x)}
-	launch(s, "column_squares", (x.Cols+columns-1)/columns, a)
+	launch(s, "column_squares", ceil(x.Cols, columns), a)
 }

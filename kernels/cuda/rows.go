@@ -62,8 +62,8 @@ func (s *Stream) SumRowGroups(dst, x kernels.Tensor) {
 		return
 	}
 	a.groups = int64(dst.Rows)
-	a.length = (a.x.rows + a.groups - 1) / a.groups
-	if chunks := (a.length + chunkRows - 1) / chunkRows; chunks > 1 {
+	a.length = ceil(a.x.rows, a.groups)
+	if chunks := ceil(a.length, chunkRows); chunks > 1 {
 		rows := chunks * a.groups
 		part := view{data: s.temporary(int(4 * rows * a.x.cols)), rows: rows, cols: a.x.cols, stride: a.x.cols, dtype: int32(kernels.F32)}
 		each(s, "sum_rows", part, &sumRowsArgs{dst: part, x: a.x, groups: a.groups, length: chunkRows})

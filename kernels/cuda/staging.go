@@ -64,7 +64,7 @@ func (r *ring) open(d *Device) (err error) {
 }
 
 // stagingBytes is the size of a stream's ring.
-func (d *Device) stagingBytes() int { return (d.options.Staging + 1023) / 1024 * 1024 }
+func (d *Device) stagingBytes() int { return ceil(d.options.Staging, 1024) * 1024 }
 
 // drained reports whether all copies have run.
 func (r *ring) drained() (bool, error) {
@@ -98,7 +98,7 @@ func (r *ring) reserve(d *Device, n int) (int, error) {
 		}
 		r.retire(oldest, true)
 	}
-	r.next = (to + 255) / 256 * 256
+	r.next = ceil(to, 256) * 256
 	return from, nil
 }
 
