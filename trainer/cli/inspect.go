@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"strings"
 
 	otrace "go.opentelemetry.io/otel/trace"
@@ -13,26 +12,26 @@ import (
 	"ressa/trainer/job"
 )
 
-// inspecting returns what looks at jobs. Where a request comes with a trace, as that of a job
-// does, the look is a span of it.
-func (n *node) inspecting(log *slog.Logger) func(ctx context.Context, spec string) api.Inspection {
-	return func(ctx context.Context, spec string) api.Inspection {
-		j, err := api.ParseJob("job", strings.NewReader(spec))
-		if err != nil {
-			return refusal(err)
-		}
-		if !otrace.SpanContextFromContext(ctx).IsSampled() {
-			return inspect(ctx, j)
-		}
-		tracer := telemetry.Service{Name: "ressa-trainer", Instance: n.name, Version: n.version}.Tracer(n.sinks.of(ctx, j, log).Take)
-		ctx, span := tracer.Start(ctx, "inspect", otrace.WithAttributes(telemetry.Node.String(n.name)))
-		defer span.End()
-		found := inspect(ctx, j)
-		if found.Error != "" {
-			span.RecordError(errors.New(found.Error))
-		}
-		return found
+// inspect looks at a job. Where a request comes with a trace, as that of a job does, the
+// look is a span of it.
+func (n *node) inspect(ctx context.Context, spec string) api.Inspection {
+	j, err := api.ParseJob("job", strings.NewReader(spec))
+	if err != nil {
+		return refusal(err)
 	}
+	if !otrace.SpanContextFromContext(ctx).IsSampled() {
+		return inspect(ctx, j)
+	}
+	sink, release := n.sinks.of(ctx, j, n.log, n.log)
+	defer release()
+	tracer := telemetry.Service{Name: "ressa-trainer", Instance: n.name, Version: n.version}.Tracer(sink.Take)
+	ctx, span := tracer.Start(ctx, "inspect", otrace.WithAttributes(telemetry.Node.String(n.name)))
+	defer span.End()
+	found := inspect(ctx, j)
+	if found.Error != "" {
+		span.RecordError(errors.New(found.Error))
+	}
+	return found
 }
 
 func refusal(err error) api.Inspection {

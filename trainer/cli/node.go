@@ -26,6 +26,7 @@ type node struct {
 	threads int
 	name    string
 	version string
+	log     *slog.Logger
 	sinks   sinks
 	past    trace.Past
 
@@ -111,8 +112,8 @@ func (n *node) drop() error {
 
 // close gives everything back, unless work that hangs has it: it ends with the
 // process.
-func (n *node) close(log *slog.Logger) {
-	n.sinks.close(log)
+func (n *node) close() {
+	n.sinks.close(n.log)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.kept == nil || !n.kept.busy {
@@ -134,8 +135,10 @@ func (n *node) work(ctx context.Context, p agent.Part) (api.Result, error) {
 	if err != nil {
 		return api.Result{}, err
 	}
+	sink, release := n.sinks.of(ctx, j, p.Log, n.log)
+	defer release()
 	recorder := trace.New(trace.Config{Job: p.Job, Generation: p.Generation, Node: n.name, Worker: p.Worker, Version: n.version, Every: j.Trace.Every,
-		Keep: keptSteps, Sink: n.sinks.of(ctx, j, p.Log)})
+		Keep: keptSteps, Sink: sink})
 	n.past.Add(recorder)
 	r, err := job.Work(p.Activity.Track(ctx), j, job.Options{Dir: p.Dir, Device: k.device.Device, On: k.device.String(), Lanes: k.device.Lanes, Trace: recorder, Emit: p.Emit, Log: p.Log, Now: time.Now, Team: t, Generation: p.Generation, Memory: &k.memory, Publish: p.Publish,
 		Progress: func(x job.Progress) { p.Progress(x.Phase, x.Step, x.Microbatches) }, WentOn: p.WentOn})

@@ -64,39 +64,55 @@ func (l Launch) traced(ctx context.Context, j api.Job, run func(*trace.Recorder)
 	return run(trace.New(trace.Config{Job: id, Generation: 1, Node: "local", Version: l.Version, Every: j.Trace.Every, Keep: keptSteps, Sink: sink}))
 }
 
-// sinks are those of a node's jobs, by address. They last as long as the node, so
-// that no job waits for a collector at its end.
+// sinks are those of the jobs that a node works on, by address. One that nobody uses any
+// more is closed beside the work, so that no job waits for a collector at its end, and
+// only what jobs name now is open.
 type sinks struct {
-	mu   sync.Mutex
-	open map[string]*telemetry.Sink
+	mu      sync.Mutex
+	open    map[string]*sharedSink
+	closing sync.WaitGroup
 }
 
-// of returns the sink of a job.
-func (s *sinks) of(ctx context.Context, j api.Job, log *slog.Logger) *telemetry.Sink {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if sink, ok := s.open[j.Trace.Endpoint]; ok {
-		return sink
-	}
-	sink, err := openSink(ctx, j, log)
-	if err != nil { // of the node's own variables: the job goes on
-		log.Warn("no traces", "error", err)
-	}
-	if s.open == nil {
-		s.open = map[string]*telemetry.Sink{}
-	}
-	s.open[j.Trace.Endpoint] = sink
-	return sink
+type sharedSink struct {
+	sink  *telemetry.Sink
+	users int
 }
 
-func (s *sinks) close(log *slog.Logger) {
+// of returns the sink of a job, and what gives it back. log is the job's, own the node's.
+func (s *sinks) of(ctx context.Context, j api.Job, log, own *slog.Logger) (*telemetry.Sink, func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all sync.WaitGroup
-	for _, sink := range s.open {
-		if sink != nil {
-			all.Go(func() { closeSink(sink, log) })
+	address := j.Trace.Endpoint
+	x := s.open[address]
+	if x == nil {
+		sink, err := openSink(ctx, j, log)
+		if err != nil { // of the node's own variables: the job goes on
+			log.Warn("no traces", "error", err)
+		}
+		if s.open == nil {
+			s.open = map[string]*sharedSink{}
+		}
+		x = &sharedSink{sink: sink}
+		s.open[address] = x
+	}
+	x.users++
+	return x.sink, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if x.users--; x.users == 0 && s.open[address] == x {
+			delete(s.open, address)
+			s.closing.Go(func() { closeSink(x.sink, own) })
 		}
 	}
-	all.Wait()
+}
+
+// close closes what is open, also of work that hangs, and waits for all that is closed.
+func (s *sinks) close(own *slog.Logger) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range s.open {
+		s.closing.Go(func() { closeSink(x.sink, own) })
+	}
+	clear(s.open)
+	s.closing.Wait()
 }

@@ -47,13 +47,13 @@ func TrainerCommand(version string) *cobra.Command {
 				return err
 			}
 			c := agent.DefaultConfig()
-			n := &node{device: choice, threads: threads, name: name, version: version, past: trace.Past{Keep: keptGenerations}}
-			defer func() { n.close(c.Logger) }()
 			c.Name, c.Dir, c.Coordinators, c.Version, c.Threads, c.Listen, c.OrphanTimeout = name, data, urls, version, threads, listen, orphan
 			out := backlog.NewWriter(cmd.ErrOrStderr()) // who does not read it does not hold the node up
 			defer out.Close()
 			c.Logger = slog.New(slog.NewTextHandler(out, nil))
-			c.Work, c.Inspect, c.Trace, c.Profile = n.work, n.inspecting(c.Logger), n.past.Read, n.profile
+			n := &node{device: choice, threads: threads, name: name, version: version, log: c.Logger, past: trace.Past{Keep: keptGenerations}}
+			defer n.close()
+			c.Work, c.Inspect, c.Trace, c.Profile = n.work, n.inspect, n.past.Read, n.profile
 			if c.Listen == "" {
 				if c.Listen, err = towards(urls[0]); err != nil {
 					return err
