@@ -88,36 +88,30 @@ type Point struct{ Generation, Step int }
 // their order, as far as they are kept.
 func (p *Past) After(job string, from Point) []api.Trace {
 	var out []api.Trace
-	for _, r := range slices.Backward(p.of(job)) { // the oldest generation first
-		if r.config.Generation < from.Generation {
-			continue
+	p.after(job, from, func(r *Recorder, step int) {
+		if t, ok := r.Read(step); ok {
+			out = append(out, t)
 		}
-		for _, step := range r.over() {
-			if r.config.Generation == from.Generation && step <= from.Step {
-				continue
-			}
-			if t, ok := r.Read(step); ok {
-				out = append(out, t)
-			}
-		}
-	}
+	})
 	return out
 }
 
 // Over returns how many steps After has.
 func (p *Past) Over(job string, from Point) int {
 	n := 0
-	for _, r := range p.of(job) {
-		if r.config.Generation < from.Generation {
-			continue
-		}
+	p.after(job, from, func(*Recorder, int) { n++ })
+	return n
+}
+
+// after calls f for each step that After has.
+func (p *Past) after(job string, from Point, f func(r *Recorder, step int)) {
+	for _, r := range slices.Backward(p.of(job)) { // the oldest generation first
 		for _, step := range r.over() {
-			if r.config.Generation > from.Generation || step > from.Step {
-				n++
+			if g := r.config.Generation; g > from.Generation || g == from.Generation && step > from.Step {
+				f(r, step)
 			}
 		}
 	}
-	return n
 }
 
 // Now returns the newest step of a job that has begun; zero where there is none.

@@ -31,6 +31,7 @@ type Config struct {
 // one after the other.
 type Recorder struct {
 	config  Config
+	job     telemetry.Root
 	tracers map[string]trace.Tracer // by role
 
 	mu    sync.Mutex
@@ -54,7 +55,7 @@ type Step struct {
 
 // New returns a recorder.
 func New(c Config) *Recorder {
-	r := &Recorder{config: c, tracers: map[string]trace.Tracer{}}
+	r := &Recorder{config: c, job: telemetry.JobRoot(c.Job), tracers: map[string]trace.Tracer{}}
 	for role, name := range map[string]string{"": "ressa-trainer", "vision": "ressa-vision", "language": "ressa-language"} {
 		r.tracers[role] = telemetry.Service{Name: name, Instance: c.Node, Version: c.Version}.Tracer(r.take)
 	}
@@ -88,7 +89,7 @@ func (r *Recorder) Begin(ctx context.Context, step int) (context.Context, *Step)
 		return s.Root.Under(ctx), s
 	}
 	ctx, s.root = r.tracer("").Start(s.Root.Begin(ctx), "step", trace.WithNewRoot(), trace.WithAttributes(r.attributes(step)...),
-		trace.WithLinks(trace.Link{SpanContext: telemetry.JobRoot(r.config.Job).Context()}))
+		trace.WithLinks(trace.Link{SpanContext: r.job.Context()}))
 	return ctx, s
 }
 
@@ -113,7 +114,9 @@ func (s *Step) End(slow bool, err error) {
 	if s == nil {
 		return
 	}
-	(&Span{s.span()}).End(err)
+	if s.root != nil {
+		(&Span{s.root}).End(err)
+	}
 	r := s.recorder
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -123,19 +126,12 @@ func (s *Step) End(slow bool, err error) {
 	s.exported = slow || err != nil || r.config.Every > 0 && s.Number%r.config.Every == 0
 }
 
-func (s *Step) span() trace.Span {
-	if s.root != nil {
-		return s.root
-	}
-	return trace.SpanFromContext(context.Background()) // records nothing
-}
-
 // JobTrace returns the ID of the job's trace; empty without a recorder.
 func (r *Recorder) JobTrace() string {
 	if r == nil {
 		return ""
 	}
-	return telemetry.JobRoot(r.config.Job).Trace.String()
+	return r.job.Trace.String()
 }
 
 // Phase begins the span of a phase in the job's trace, on worker 0.
@@ -143,7 +139,7 @@ func (r *Recorder) Phase(name, message string) *Span {
 	if r == nil || r.config.Worker != 0 {
 		return nil
 	}
-	ctx := telemetry.JobRoot(r.config.Job).Under(context.Background())
+	ctx := r.job.Under(context.Background())
 	_, s := r.tracer("").Start(ctx, name, trace.WithAttributes(telemetry.Job.String(r.config.Job), telemetry.Generation.Int(r.config.Generation),
 		telemetry.Node.String(r.config.Node), attribute.String("ressa.message", message)))
 	return &Span{s}
@@ -170,7 +166,7 @@ func (r *Recorder) Settle() {
 // take keeps a span that has ended, if its step is not over. Spans of the job go on
 // at once.
 func (r *Recorder) take(x sdk.ReadOnlySpan) {
-	if x.SpanContext().TraceID() == telemetry.JobRoot(r.config.Job).Trace {
+	if x.SpanContext().TraceID() == r.job.Trace {
 		r.config.Sink.Put(x)
 		return
 	}
