@@ -121,7 +121,7 @@ func (n *TowerNode) Forward(ctx context.Context, l *model.Lane, mb *Microbatch, 
 		enter = n.Loss.enter(l, mb.Batch)
 	}
 	for i, f := range n.Flows {
-		_, span := n.begin(ctx, mb, f.pass(n.Role))
+		span := n.begin(ctx, mb, f.pass(n.Role))
 		span.Set(attribute.String("ressa.flow", f.Name))
 		e, state := n.Tower.Forward(l, mb.Batch, pick(in, f.From), f.Variant, i == 0)
 		span.End(nil)
@@ -140,7 +140,7 @@ func (n *TowerNode) Forward(ctx context.Context, l *model.Lane, mb *Microbatch, 
 	if n.Loss == nil {
 		return out, kept, nil
 	}
-	_, span := n.begin(ctx, mb, "loss")
+	span := n.begin(ctx, mb, "loss")
 	defer span.End(nil)
 	kept.loss = n.Loss.forward(l, mb, n.Flows, enter, rows)
 	return model.Edge{}, kept, nil
@@ -155,7 +155,7 @@ func (n *TowerNode) Backward(ctx context.Context, l *model.Lane, mb *Microbatch,
 	if kept.state == nil && n.Loss == nil {
 		return n.perInput(model.Edge{}), nil
 	}
-	_, span := n.begin(ctx, mb, n.Role+".backward")
+	span := n.begin(ctx, mb, n.Role+".backward")
 	defer span.End(nil)
 	student := pick([]model.Edge{dout}, StudentFlow)
 	if n.Loss != nil {
@@ -175,8 +175,9 @@ func (n *TowerNode) Backward(ctx context.Context, l *model.Lane, mb *Microbatch,
 }
 
 // begin begins a span of the node's work on a microbatch.
-func (n *TowerNode) begin(ctx context.Context, mb *Microbatch, name string) (context.Context, *trace.Span) {
-	return trace.Begin(ctx, n.Role, name, telemetry.Tower.String(n.Role), telemetry.Stage.Int(n.Stage), telemetry.Microbatch.Int(mb.Index))
+func (n *TowerNode) begin(ctx context.Context, mb *Microbatch, name string) *trace.Span {
+	_, span := trace.Begin(ctx, n.Role, name, telemetry.Tower.String(n.Role), telemetry.Stage.Int(n.Stage), telemetry.Microbatch.Int(mb.Index))
+	return span
 }
 
 // pass names the forward pass of a flow in traces.
