@@ -117,12 +117,14 @@ func Contest(ctx context.Context, entrants []Entrant, turns int, progress func(f
 }
 
 // ratios divides turn by turn.
-func ratios(a, b []float64) kernels.Spread {
+func ratios(a, b []float64) kernels.Spread { return kernels.SpreadOf(quotients(a, b)) }
+
+func quotients(a, b []float64) []float64 {
 	out := make([]float64, len(a))
 	for t := range a {
 		out[t] = a[t] / b[t]
 	}
-	return kernels.SpreadOf(out)
+	return out
 }
 
 // child is an entrant's process.

@@ -143,10 +143,7 @@ func delivered(ctx context.Context, sink *telemetry.Sink) error {
 
 // ratioOf divides pair by pair.
 func ratioOf(a, b []float64) Ratio {
-	out := make([]float64, len(a))
-	for i := range a {
-		out[i] = a[i] / b[i]
-	}
+	out := quotients(a, b)
 	slices.Sort(out)
 	low, high := ranks(len(out))
 	return Ratio{kernels.SpreadOf(out), out[low], out[high]}
