@@ -11,16 +11,7 @@ import (
 	"testing"
 
 	"ressa/coordinator/api"
-	"ressa/kernels/cuda/shim"
 )
-
-// onGPU has the binary find a libcuda that runs kernels on the processor.
-func (s scenario) onGPU() {
-	s.Helper()
-	dir := s.TempDir()
-	s.check(os.Symlink(shim.Build(s.T), filepath.Join(dir, "libcuda.so.1")))
-	s.Setenv("LD_LIBRARY_PATH", dir)
-}
 
 // fewSteps are replacements for what takes seconds there.
 func fewSteps(more ...string) []string {
@@ -58,7 +49,7 @@ func close(a, b []float64, tolerance float64) bool {
 // number of nodes.
 func TestJobsOnAGPU(t *testing.T) {
 	s := newScenario(t)
-	s.onGPU()
+	s.onShim()
 	job := s.job(fewSteps()...)
 	want, _, _ := s.trained(job, "--device", "cpu")
 	losses, on, one := s.trained(job)
