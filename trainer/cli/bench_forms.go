@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -227,23 +228,30 @@ func benchSolve() *cobra.Command {
 			if err := api.CheckThreads(threads); err != nil {
 				return err
 			}
-			s := bench.Solver{Dir: args[0], Form: form, Threads: threads, Open: func(weights int64, microbatches int) (kernels.Device, int, error) {
-				if form == bench.Ours {
-					o, err := openDevice(api.DeviceChoice{GPU: -1}, threads, work{weights, microbatches, api.ComputeFP32}, (&machine{}).log(cmd))
-					if err != nil {
-						return nil, 0, err
-					}
-					return o.Device, o.Lanes, nil
+			s := ourSolver(args[0], threads, (&machine{}).log(cmd))
+			if form == bench.OpenBLAS {
+				s.Form, s.Open = form, func(weights int64, microbatches int) (kernels.Device, int, error) {
+					lanes, inner := layOut(threads, weights/2, microbatches) // float32, where ours are bf16
+					d, err := dense.Open(dense.Options{Threads: inner})
+					return d, lanes, err
 				}
-				lanes, inner := layOut(threads, weights/2, microbatches) // float32, where ours are bf16
-				d, err := dense.Open(dense.Options{Threads: inner})
-				return d, lanes, err
-			}}
+			}
 			return bench.Solve(cmd.Context(), s, cmd.InOrStdin(), cmd.OutOrStdout())
 		}}
 	cmd.Flags().StringVar(&form, "form", bench.Ours, "ours or openblas")
 	cmd.Flags().IntVar(&threads, "threads", 0, "processor threads; 0 uses all")
 	return cmd
+}
+
+// ourSolver solves a task on the processor.
+func ourSolver(dir string, threads int, log *slog.Logger) bench.Solver {
+	return bench.Solver{Dir: dir, Form: bench.Ours, Threads: threads, Open: func(weights int64, microbatches int) (kernels.Device, int, error) {
+		o, err := openDevice(api.DeviceChoice{GPU: -1}, threads, work{weights, microbatches, api.ComputeFP32}, log)
+		if err != nil {
+			return nil, 0, err
+		}
+		return o.Device, o.Lanes, nil
+	}}
 }
 
 func (r *formReport) table(w io.Writer) {

@@ -12,7 +12,6 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 
 	"ressa/coordinator/api"
-	"ressa/kernels"
 	"ressa/kernels/cpu"
 	"ressa/trainer/bench"
 )
@@ -79,14 +78,7 @@ func costOf(ctx context.Context, t bench.Task, threads, pairs int, endpoint stri
 	if err := errors.Join(bench.Prepare(ctx, d, dir, t), d.Close()); err != nil {
 		return c, err
 	}
-	s := bench.Solver{Dir: dir, Form: bench.Ours, Threads: threads, Open: func(weights int64, microbatches int) (kernels.Device, int, error) {
-		o, err := openDevice(api.DeviceChoice{GPU: -1}, threads, work{weights, microbatches, api.ComputeFP32}, log)
-		if err != nil {
-			return nil, 0, err
-		}
-		return o.Device, o.Lanes, nil
-	}}
-	return bench.Traced(ctx, s, pairs, endpoint)
+	return bench.Traced(ctx, ourSolver(dir, threads, log), pairs, endpoint)
 }
 
 func (r *traceReport) table(w io.Writer) {
