@@ -55,7 +55,7 @@ func alike(nodes []Node, line []int) bool {
 	first := nodes[line[0]]
 	return !slices.ContainsFunc(line, func(i int) bool {
 		n := nodes[i]
-		return n.Speed != first.Speed || n.Memory != first.Memory || n.Stream != first.Stream || n.Bandwidth != first.Bandwidth || n.Latency != first.Latency
+		return n.Speed != first.Speed || n.Memory != first.Memory || n.Apart != first.Apart || n.Stream != first.Stream || n.Bandwidth != first.Bandwidth || n.Latency != first.Latency
 	})
 }
 
