@@ -205,7 +205,7 @@ func (p *pass) settle(ctx context.Context) ([][]float64, Losses, error) {
 // total brings the gradient of a node to its total over all microbatches.
 func (p *pass) total(ctx context.Context, node int) (err error) {
 	tower := p.config.Graph.tower(node)
-	ctx, span := trace.Begin(ctx, tower, "allreduce", telemetry.Tower.String(tower), telemetry.Bytes.Int(p.grads[node].length*kernels.F32.Size()))
+	ctx, span := trace.Begin(ctx, tower, "allreduce", telemetry.Tower.String(tower), telemetry.Bytes.Int(exchanged(p.vectors[node].Layout)*kernels.F32.Size()))
 	defer func() { span.End(err) }()
 	if p.config.Peers == nil || p.config.Peers.Replicas(node) < 2 {
 		parts := p.sums[node].Take()
