@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"ressa/trainer/checkpoint/durable"
 )
 
 // check is how the steps run.
@@ -80,15 +82,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "gpu-check: -binaries:", err)
 		return invalid
 	}
-	results := io.Discard
-	if jsonFile != "" {
-		file, err := os.Create(jsonFile) // now, not after minutes
-		if err != nil {
-			fmt.Fprintln(stderr, "gpu-check: -json:", err)
+	if jsonFile != "" { // now, not after minutes
+		if info, err := os.Stat(filepath.Dir(jsonFile)); err != nil || !info.IsDir() {
+			fmt.Fprintf(stderr, "gpu-check: -json: found %q, want a file in a folder that is there\n", jsonFile)
 			return invalid
 		}
-		defer file.Close()
-		results = file
 	}
 	if c.folder, err = os.MkdirTemp("", "ressa-gpu-check-"); err != nil {
 		fmt.Fprintln(stderr, "gpu-check:", err)
@@ -99,11 +97,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	ctx, cancel := context.WithTimeout(ctx, c.within)
 	defer cancel()
 	r := c.all(ctx, stdout)
-	encoder := json.NewEncoder(results)
-	encoder.SetIndent("", " ")
-	if err := encoder.Encode(r); err != nil {
-		fmt.Fprintln(stderr, "gpu-check: -json:", err)
-		return failed
+	if jsonFile != "" {
+		raw, err := json.MarshalIndent(r, "", " ")
+		if err == nil {
+			err = durable.WriteFile(jsonFile, append(raw, '\n'))
+		}
+		if err != nil {
+			fmt.Fprintln(stderr, "gpu-check: -json:", err)
+			return failed
+		}
 	}
 	if !r.Passed {
 		return failed
